@@ -1,0 +1,212 @@
+"""What a pretraining run is: everything that decides its weights, as one frozen value.
+
+A config is a YAML file (or the name of a preset), may build on a preset, and takes typed overrides `a.b=c`.
+Invariant: lengths are counted in images, never in steps, so that another batch size means the same run length.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from manifests.errors import ConflictError, UserError
+
+PRESETS = Path(__file__).parent / "configs"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    views: int = Field(
+        default=1, ge=1, le=100
+    )  # images of each group in a batch; drawn anew each epoch where a group has more
+    weights: tuple[float, ...] | None = None  # share of slots per data set; default: its share of all groups
+    window_groups: int = Field(default=16_384, ge=1)  # groups shuffled together: bounds how many shards are being read
+    size_px: int | None = Field(default=None, ge=8, le=4096)  # side that images are brought to; default: as stored
+    workers: int = Field(default=2, ge=1, le=256)  # decoding threads
+    corrupt_budget: int = Field(default=16, ge=0)  # unreadable groups that are replaced before the run gives up
+
+
+class EncoderConfig(_Section):
+    backbone: str = "resnet18"  # a timm model name
+    arguments: dict[str, bool | int | float | str | tuple[int, ...]] = {}  # for that model, as timm takes them
+    size_px: int = Field(default=64, ge=8, le=1024)  # side of the square input
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+class ObjectiveConfig(_Section):
+    name: Literal["simclr", "stablerep"] = "stablerep"
+    temperature: float = Field(default=0.1, gt=0)
+    decoupled: bool = False  # leave positives out of the denominator (DCL)
+    hidden: int = Field(default=512, ge=1)  # width of the projection head
+    dimensions: int = Field(default=128, ge=1)  # width of the embedding that the loss compares
+    layers: int = Field(default=2, ge=1, le=4)
+    norm: Literal["batch", "layer"] = "batch"  # batch: statistics over all ranks
+
+
+class AugmentConfig(_Section):
+    preset: str = "simclr"
+
+
+class OptimizerConfig(_Section):
+    name: Literal["adamw"] = "adamw"
+    base_learning_rate: float = Field(default=1e-3, gt=0)  # per 256 images of a batch
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_images: int = Field(default=10_000, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
+class RunConfig(_Section):
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    images: int = Field(default=100_000, ge=1)  # length of the run; an image counts once, however often it is cropped
+    batch_images: int = Field(default=256, ge=2)  # over all ranks
+    precision: Literal["float32", "bfloat16"] = "float32"
+    log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
+    checkpoint_images: int = Field(default=50_000, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    skip_budget: int = Field(default=10, ge=0)  # steps with a non-finite loss or gradient before the run gives up
+    data: DataConfig = DataConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _batches_hold_whole_groups(self) -> RunConfig:
+        if self.batch_images % self.data.views or self.batch_images < 2 * self.data.views:
+            raise ValueError(
+                f"batch_images is {self.batch_images}; "
+                f"expected a multiple of data.views ({self.data.views}), two groups or more"
+            )
+        return self
+
+    @property
+    def batch_groups(self) -> int:
+        return self.batch_images // self.data.views
+
+    @property
+    def learning_rate(self) -> float:
+        return self.optimizer.base_learning_rate * self.batch_images / 256
+
+
+def preset_names() -> list[str]:
+    """Return the names of the configs that ship with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a preset or a YAML file, and apply overrides `a.b=c`, whose values are read as YAML.
+
+    Raises: UserError naming the key, the value given, and the nearest known name.
+    """
+    values = _read(name_or_path)
+    for override in overrides:
+        _set(values, override)
+    return parse_config(values, str(name_or_path))
+
+
+def parse_config(values: Mapping[str, Any], where: str) -> RunConfig:
+    """Check plain values; `where` stands in the error."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: " + "; ".join(_explain(detail) for detail in error.errors())) from None
+
+
+def check_same(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: str) -> None:
+    """Raise ConflictError with a key-by-key difference unless both runs are the same."""
+    before, now = _flat(saved), _flat(wanted)
+    lines = [
+        f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} here"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if lines:
+        differences = "; ".join(lines)
+        raise ConflictError(f"{folder} holds another run ({differences}); choose another folder or repeat its command")
+
+
+def _read(name_or_path: str | Path) -> dict[str, Any]:
+    is_preset = str(name_or_path) in preset_names()
+    path = PRESETS / f"{name_or_path}.yaml" if is_preset else Path(name_or_path)
+    if not path.is_file():
+        raise UserError(f"{name_or_path} is neither a file nor a preset{nearest(str(name_or_path), preset_names())}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, for example `images: 100000`")
+    preset = values.pop("preset", None)
+    return values if preset is None else _merged(_read_preset(str(preset)), values)
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise UserError(f"preset {name!r} is unknown{nearest(name, preset_names())}")
+    return _read(PRESETS / f"{name}.yaml")
+
+
+def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override!r}: expected a.b=value, for example --set optimizer.weight_decay=0.1")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override!r}: {parent} is a value and has no keys of its own")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override!r}: {text!r} is no YAML value") from None
+
+
+def _explain(detail: Any) -> str:
+    path = [str(part) for part in detail["loc"]]
+    if detail["type"] == "extra_forbidden":
+        return f"{'.'.join(path)} is unknown{nearest(path[-1], _keys_beside(path))}"
+    given = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
+    text = detail["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(path)}: {text}{given}" if path else text
+
+
+def _keys_beside(path: Sequence[str]) -> list[str]:
+    section: Any = RunConfig
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Say which known name was probably meant, as the end of an error."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value)
+    return flat
