@@ -1,7 +1,8 @@
 """What every family of generators looks like to the render loop.
 
-A request says everything that decides one view; a generator turns a batch of requests into pixels. The pixels of a view depend on its request,
-the batch size and the numerics alone: never on its neighbours, its slot, or what was rendered before.
+A request says everything that decides one view; a generator turns a batch of requests into pixels. The pixels of a
+view depend on its request, the batch size and the numerics alone: never on its neighbours, its slot, or what was
+rendered before.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class ViewRequest:
 class Rendered:
     """What came back for n requests, in their order.
 
-    Shapes: pixels uint8 [n, H, W, 3]; finite, flagged bool [n]; latents float32 [n, D], or None where the seed regenerates a large noise.
+    Shapes: pixels uint8 [n, H, W, 3]; finite, flagged bool [n]; latents float32 [n, D], or None where the seed
+    regenerates a large noise.
     """
 
     pixels: np.ndarray

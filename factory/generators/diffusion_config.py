@@ -1,0 +1,75 @@
+"""What a recipe may say about a diffusion source: everything but the bytes of the weights, and no torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from factory.generators.layouts import LAYOUTS, SCHEDULERS
+
+
+class Lora(BaseModel):
+    """A low-rank change of the weights, from a local safetensors file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    scale: float = 1.0
+
+
+class DiffusionSource(BaseModel):
+    """A text-to-image model of the diffusers library and how it is sampled.
+
+    `model` is a local folder, a hub id with its revision (`org/name@<commit or tag>`) or `builtin:<name>`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Where things lie and whose they are: the fingerprint stands for these in a data set's identity.
+    LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "vae", "lora", "licence"})
+
+    family: Literal["diffusion"] = "diffusion"
+    model: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0, description="share of the groups, relative to the other sources")
+    licence: str | None = Field(None, description="overrides what the model's card says")
+    pipeline: str | None = None
+    variant: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$", description="weight files to take, such as fp16")
+    lora: tuple[Lora, ...] = ()
+    vae: str | None = Field(None, description="local folder of another AutoencoderKL")
+    scheduler: str | None = None
+    scheduler_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    eta: float = Field(0.0, ge=0, le=1, description="noise added in each step of DDIM or TCD")
+    steps: int = Field(30, ge=1, le=1000)
+    guidance_scale: float | tuple[float, ...] = Field(7.5, description="one value, or a grid that the views share out")
+    width: int | None = Field(None, ge=8, description="pixels; the pipeline's own size where absent")
+    height: int | None = Field(None, ge=8)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    resize_px: int | None = Field(None, ge=8, description="shorter side after rendering")
+    resize_filter: Literal["lanczos", "bicubic"] = "lanczos"
+
+    @model_validator(mode="after")
+    def _check(self) -> DiffusionSource:
+        if self.pipeline is not None and self.pipeline not in LAYOUTS:
+            raise ValueError(f"pipeline {self.pipeline!r} is not one of {', '.join(LAYOUTS)}")
+        if self.scheduler is not None and self.scheduler not in SCHEDULERS:
+            raise ValueError(unseedable(self.scheduler))
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height come together: give both or neither")
+        if not all(scale >= 0 for scale in self.guidance_grid):
+            raise ValueError(f"guidance_scale {self.guidance_scale}: expected numbers from 0 up")
+        if not self.guidance_grid:
+            raise ValueError("guidance_scale is an empty grid: give at least one number")
+        return self
+
+    @property
+    def guidance_grid(self) -> tuple[float, ...]:
+        return self.guidance_scale if isinstance(self.guidance_scale, tuple) else (self.guidance_scale,)
+
+
+def unseedable(scheduler: str) -> str:
+    """Say why a scheduler is refused, and which ones are not."""
+    known = ", ".join(sorted(SCHEDULERS))
+    return f"scheduler {scheduler!r} cannot draw each view's noise from the view's own seed; expected one of {known}"
