@@ -1,0 +1,150 @@
+"""What foreign readers read: the Hugging Face card, the list of tars, the Croissant metadata. Pure.
+
+All three list files one by one, so that nobody picks up an orphan that no version names. The types of the json member
+are declared, because Hugging Face otherwise infers them from the first five samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from manifests.croissant import croissant
+from manifests.documents import VersionDoc
+
+_LICENCES = {
+    "apache-2.0",
+    "mit",
+    "cc0-1.0",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "gpl-2.0",
+    "gpl-3.0",
+}
+_SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+_SAMPLE_TYPES = [
+    ("key", "string"),
+    ("group", "int64"),
+    ("positive_id", "int64"),
+    ("prompt", "string"),
+    ("label", "int64"),
+    ("views", "int64"),
+    ("view_seeds", ["string"]),
+    ("generator", "string"),
+    ("split", "string"),
+]
+
+
+class CardFacts(BaseModel):
+    """What a person should know and no hash covers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    summary: str = ""
+    sources: list[str] = []  # who made what it came from, one attribution a line
+    command: str = ""  # how to make it again
+
+
+def card_files(version: VersionDoc, facts: CardFacts) -> dict[str, bytes]:
+    """Return README.md, shards.txt and croissant.json of a version."""
+    return {
+        "README.md": readme(version, facts).encode("utf-8"),
+        "shards.txt": "".join(f"{name}\n" for name in tar_names(version)).encode("utf-8"),
+        "croissant.json": croissant(version, facts.summary),
+    }
+
+
+def tar_names(version: VersionDoc) -> list[str]:
+    """Return the tars that hold at least one sample: readers stumble over empty ones."""
+    return [shard.shard.name for shard in version.shards if shard.groups_ok]
+
+
+def row_names(version: VersionDoc) -> list[str]:
+    """Return the row files, in the order of the shards."""
+    return [shard.rows.name for shard in version.shards]
+
+
+def view_members(version: VersionDoc) -> list[str]:
+    """Return the members' extensions in a sample: v00.jpg, v01.jpg, …"""
+    return [f"v{number:02d}.{version.extension}" for number in range(version.views_per_group)]
+
+
+def readme(version: VersionDoc, facts: CardFacts) -> str:
+    """Write the card: YAML for the machines, then how to load it and what it is."""
+    head = yaml.safe_dump(_front_matter(version), sort_keys=False, allow_unicode=True, width=120)
+    return "\n".join([f"---\n{head}---", *_body(version, facts)]) + "\n"
+
+
+def _front_matter(version: VersionDoc) -> dict[str, Any]:
+    synthetic = ["synthetic"] if version.kind == "rendered" else []
+    return {
+        **({"pretty_name": version.name} if version.name else {}),
+        **_licence(version.licence),
+        "tags": ["viewmill", "multi-view", "webdataset", *synthetic],
+        "size_categories": [next((word for limit, word in _SIZES if version.groups_ok < limit), "1M<n<10M")],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": tar_names(version)}]}],
+        "dataset_info": {"config_name": "default", "features": _features(version)},
+    }
+
+
+def _licence(licence: str | None) -> dict[str, str]:
+    if licence is None:
+        return {}
+    known = licence.lower() in _LICENCES
+    return {"license": licence.lower()} if known else {"license": "other", "license_name": licence}
+
+
+def _features(version: VersionDoc) -> list[dict[str, Any]]:
+    sample = [{"name": n, "list": t[0]} if isinstance(t, list) else {"name": n, "dtype": t} for n, t in _SAMPLE_TYPES]
+    images = [{"name": member, "dtype": "image"} for member in view_members(version)]
+    plain = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
+    return [{"name": "json", "struct": sample}, *images, *plain]
+
+
+def _body(version: VersionDoc, facts: CardFacts) -> Iterator[str]:
+    yield f"# {version.name or 'A multi-view data set'}\n"
+    if facts.summary:
+        yield f"{facts.summary}\n"
+    yield f"{version.groups_ok:,} groups of {version.views_per_group} views ({version.views_ok:,} images, "
+    yield f"{version.tar_bytes:,} bytes) in {len(version.shards)} shards; {version.kind}, made with ViewMill.\n"
+    if version.kind == "rendered":
+        yield "All images were made by a generator: they show no real person, place or event.\n"
+    yield f"Root: `{version.root()}` (generation {version.generation})\n"
+    yield from _section("Labels", [f"{number}: {name}" for number, name in enumerate(version.label_names)])
+    yield _LOADING.replace("FIRST_VIEW", view_members(version)[0])
+    yield from _section("Sources", facts.sources)
+    if facts.command:
+        yield f"## Made by\n\n    {facts.command}\n"
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield f"## {title}\n"
+        yield "\n".join(f"- {line}" for line in lines) + "\n"
+
+
+_LOADING = """## Loading
+
+```python
+from manifests import open_dataset                      # ViewMill: every byte checked
+
+data = open_dataset("PATH OR URL")
+table = data.rows()                                     # one row a view, a PyArrow table
+pixels = data.image(table.slice(0, 1).to_pylist()[0])   # uint8 [H, W, 3]
+
+from datasets import load_dataset                       # Hugging Face: one row a group
+groups = load_dataset("PATH", split="train")            # groups[0]["FIRST_VIEW"], groups[0]["json"]["prompt"]
+
+import webdataset as wds                                # the tars in shards.txt
+groups = wds.WebDataset([line.strip() for line in open("shards.txt")], shardshuffle=False).decode("rgb8")
+```
+
+`dataset.json` is a copy of the newest version in `versions/`: the highest generation, then the lowest root. It names
+the tars and the row files that count. Files in `shards/`, `views/` and `commits/` that it does not name are leftovers
+of interrupted work: read by the lists, never by a wildcard.
+"""

@@ -1,0 +1,124 @@
+"""The JSON objects of a data set, as they are stored: commit records and versions. Pure.
+
+A version's root covers pixels, prompts, labels and offsets. It leaves out the data set's name and licence, and the
+names and bytes of the row files: their content is covered by `rows_digest`, so no Parquet release changes a root.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from manifests.canonical import canonical_json, sha256_hex
+from manifests.shard import check_member_name
+
+
+class ShardFile(BaseModel):
+    """An immutable object and what its bytes must be; size in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str
+    size: int
+
+    _plain_name = field_validator("name")(check_member_name)
+
+
+class CommitRecord(BaseModel):
+    """One finished shard; no times and no hosts, so that equal work gives an equal record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    stream_id: str
+    index: int
+    first_group: int
+    groups: int
+    groups_ok: int
+    views: dict[str, int]  # how many of each status
+    shard: ShardFile
+    rows: ShardFile
+    rows_digest: str
+    numerics: dict[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Return the record as it is stored."""
+        return canonical_json(self.model_dump())
+
+    def object_name(self) -> str:
+        """Return the record's name, which is a hash of its content."""
+        return f"commits/shard-{self.index:06d}-{sha256_hex(self.to_bytes())[:16]}.json"
+
+
+class VersionShard(BaseModel):
+    """One shard of a version; the position in the version's list is what readers call its position."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stream_id: str
+    index: int
+    shard: ShardFile
+    rows: ShardFile
+    rows_digest: str
+    groups: int
+    groups_ok: int
+    views_ok: int
+
+    @classmethod
+    def of(cls, record: CommitRecord) -> VersionShard:
+        """Take up a finished shard."""
+        shared = record.model_dump(
+            include={"stream_id", "index", "shard", "rows", "rows_digest", "groups", "groups_ok"}
+        )
+        return cls(**shared, views_ok=record.views.get("ok", 0))
+
+
+class VersionDoc(BaseModel):
+    """One finished version of a data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    kind: Literal["rendered", "adopted", "selected", "merged"]
+    generation: int = 0
+    parent: str | None = None
+    shards: list[VersionShard]
+    views_per_group: int
+    extension: str  # of the images, as in .v00.<extension>
+    label_names: list[str] = []
+    tombstones: list[str] = []  # keys of groups that were taken down
+    selection: str | None = None
+    licence: str | None = None
+    name: str = ""
+
+    def to_bytes(self) -> bytes:
+        """Return the document as it is stored."""
+        return canonical_json(self.model_dump())
+
+    def root(self) -> str:
+        """Return the hash that names this version."""
+        document: dict[str, Any] = self.model_dump(exclude={"licence", "name"})
+        for shard in document["shards"]:
+            del shard["rows"]
+        return sha256_hex(canonical_json(document))
+
+    def object_name(self) -> str:
+        """Return where the version is stored."""
+        return f"versions/{self.root()}.json"
+
+    @property
+    def groups_ok(self) -> int:
+        """Count the groups that have images, those taken down included."""
+        return sum(shard.groups_ok for shard in self.shards)
+
+    @property
+    def views_ok(self) -> int:
+        """Count the images."""
+        return sum(shard.views_ok for shard in self.shards)
+
+    @property
+    def tar_bytes(self) -> int:
+        """Add up the tars' sizes."""
+        return sum(shard.shard.size for shard in self.shards)

@@ -1,0 +1,64 @@
+"""Bytes to pixels, with a limit on what a file may unfold to."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from manifests.canonical import canonical_json
+from manifests.errors import CorruptError
+
+MAX_PIXELS = 64_000_000
+EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode a JPEG, PNG or WebP to RGB, upright; transparent pixels are laid on white.
+
+    Shapes: returns uint8 [H, W, 3].
+    Raises: CorruptError for anything else, a cut file, or more than `max_pixels`.
+    """
+    with open_image(data, max_pixels=max_pixels) as image:
+        try:
+            image.load()
+            return np.array(_on_white(ImageOps.exif_transpose(image)))
+        except (OSError, ValueError, SyntaxError, MemoryError) as error:
+            raise CorruptError(f"the image of {len(data)} bytes does not decode: {error}") from error
+
+
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open an image's header and check kind, mode and size before anything is decoded.
+
+    Raises: CorruptError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=list(EXTENSIONS))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CorruptError(f"{len(data)} bytes are no JPEG, PNG or WebP image: {error}") from error
+    if image.mode not in _MODES:
+        raise CorruptError(f"the image has mode {image.mode}: expected 8 bits a channel; convert it")
+    if image.width * image.height > max_pixels:
+        raise CorruptError(f"the image has {image.width} x {image.height} pixels: the limit is {max_pixels}")
+    return image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layers = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+
+
+def pixel_hash(pixels: NDArray[np.uint8]) -> str:
+    """Hash pixels as they are before encoding: SHA-256 of canonical ["uint8", H, W, C] and the bytes in C order."""
+    digest = hashlib.sha256(canonical_json(["uint8", *pixels.shape]))
+    digest.update(np.ascontiguousarray(pixels, dtype=np.uint8).tobytes())
+    return digest.hexdigest()

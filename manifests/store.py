@@ -1,0 +1,245 @@
+"""Where a data set lives: a local folder or a bucket behind fsspec.
+
+Objects are immutable and appear whole: locally a hidden temporary in the same folder is synced and linked to its
+name, in a bucket one put carries the whole object. Only the newest version's copy and its descriptions are replaced.
+What a full disk, a read-only target or a missing right does is one clear error; nothing half-written keeps a name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from manifests.errors import CorruptError, UserError
+from manifests.shard import check_member_name
+
+REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EFBIG: "the file is larger than this process may write: raise the limit (ulimit -f) and run again",
+    errno.EROFS: "the file system is read-only: choose another target",
+    errno.EACCES: "permission denied: choose another target or change its permissions",
+    errno.EPERM: "not permitted: choose another target or change its permissions",
+    errno.EEXIST: "there is a file of that name: choose another target",
+    errno.ENOTDIR: "a part of the path is a file: choose another target",
+}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+Listing = list[tuple[str, int]]  # name, size in bytes
+Names = list[str]
+
+
+class Store:
+    """One data set's folder."""
+
+    def __init__(self, url: str, filesystem: Any, root: str) -> None:
+        self.url = url
+        self.is_local = isinstance(filesystem, LocalFileSystem)
+        self._fs = filesystem
+        self._root = root.rstrip("/")
+
+    @classmethod
+    def open(cls, url: str | Path, *, create: bool = False) -> Store:
+        """Open the folder at a path or fsspec URL; `create` makes it and checks that it can be written.
+
+        Raises: UserError naming the URL.
+        """
+        text = str(url).rstrip("/") or "/"
+        try:
+            store = cls(text, *fsspec.url_to_fs(text, use_listings_cache=False))
+            store._prepare(create)
+        except UserError:
+            raise
+        except Exception as error:  # every backend has exceptions of its own
+            raise UserError(f"{text}: cannot be opened: {_remedy(error)}") from error
+        return store
+
+    def _prepare(self, create: bool) -> None:
+        if self.is_local and create:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+            probe = self._temporary(Path(self._root, "probe"))
+            probe.touch()
+            probe.unlink()
+        elif self.is_local and not Path(self._root).is_dir():
+            raise UserError(f"{self.url}: there is no such folder")
+        elif not self.is_local and not self._fs.exists(self._bucket() if create else self._root):
+            raise UserError(f"{self.url}: there is no such {'bucket' if create else 'folder'}")
+
+    def _bucket(self) -> str:
+        return self._root.strip("/").split("/")[0] or "/"
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{check_member_name(name)}"
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the object's path where the store is a local folder."""
+        return Path(self._path(name)) if self.is_local else None
+
+    def put_file(self, local: Path, name: str) -> None:
+        """Put a finished file under an immutable name; one that is there already is left alone.
+
+        Raises: CorruptError if the one that is there has another size.
+        """
+        with self._explained(name):
+            if self.exists(name):
+                self._check_size(name, local.stat().st_size)
+            elif self.is_local:
+                self._link_new(name, lambda file: _copy(local, file))
+            else:
+                self._fs.put_file(str(local), self._path(name))
+
+    def _check_size(self, name: str, size: int) -> None:
+        found = self._fs.size(self._path(name))
+        if found != size:
+            raise CorruptError(f"{self.url}/{name} has {found} bytes: expected {size}; delete it and run again")
+
+    def put_bytes(self, data: bytes, name: str) -> None:
+        """Put bytes under an immutable name; an object that is there already is left alone."""
+        with self._explained(name):
+            if self.exists(name):
+                return
+            if self.is_local:
+                self._link_new(name, lambda file: file.write(data))
+            else:
+                self._fs.pipe_file(self._path(name), data)
+
+    def replace_bytes(self, data: bytes, name: str) -> None:
+        """Replace one of the few objects that change: the newest version's copy and its descriptions."""
+        if name not in REPLACEABLE:
+            raise ValueError(f"{name} is immutable: only {sorted(REPLACEABLE)} are replaced")
+        with self._explained(name):
+            if self.is_local:
+                self._written(name, lambda file: file.write(data), os.replace)
+            else:
+                self._fs.pipe_file(self._path(name), data)
+
+    def _link_new(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        self._written(name, write, _link)
+
+    def _written(self, name: str, write: Callable[[BinaryIO], object], publish: Callable[[Path, Path], object]) -> None:
+        final = Path(self._path(name))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._temporary(final)
+        try:
+            with temporary.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            publish(temporary, final)
+            _sync_folder(final.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def _temporary(final: Path) -> Path:
+        return final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+
+    def get_bytes(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Read an object, or `size` bytes of it from `offset`.
+
+        Raises: CorruptError if it is absent or ends before.
+        """
+        with self._explained(name):
+            data = self._read(name, offset, size)
+        if size is not None and len(data) < size:
+            raise CorruptError(f"{self.url}/{name} ends at byte {offset + len(data)}: expected {offset + size}")
+        return data
+
+    def _read(self, name: str, offset: int, size: int | None) -> bytes:
+        if not self.is_local:
+            end = None if size is None else offset + size
+            return bytes(self._fs.cat_file(self._path(name), start=offset or None, end=end))
+        with Path(self._path(name)).open("rb") as file:
+            file.seek(offset)
+            return file.read() if size is None else file.read(size)
+
+    def get_file(self, name: str, local: Path) -> None:
+        """Copy a whole object to a local path; its hash is the caller's to check.
+
+        Raises: CorruptError if it is absent.
+        """
+        with self._explained(name):
+            self._fs.get_file(self._path(name), str(local))
+
+    def list(self, prefix: str = "") -> Listing:
+        """List (name, size in bytes) of the objects directly in a folder, sorted; none if there is no such folder."""
+        names = self._names(prefix)
+        return [(name, size) for name, size in names if not name.rpartition("/")[2].startswith(".")]
+
+    def temporaries(self, prefix: str = "") -> Names:
+        """List what killed writers left in a local folder, for `clean` to delete."""
+        names = [name for name, _ in self._names(prefix)]
+        return [name for name in names if name.rpartition("/")[2].startswith(".") and name.endswith(".tmp")]
+
+    def _names(self, prefix: str) -> Listing:
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        try:
+            found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        files = [entry for entry in found if entry["type"] == "file"]
+        return sorted((folder + entry["name"].rpartition("/")[2], int(entry["size"])) for entry in files)
+
+    def exists(self, name: str) -> bool:
+        """Say whether an object is there."""
+        return bool(self._fs.isfile(self._path(name)))
+
+    def delete(self, name: str) -> None:
+        """Delete an object or a temporary; one that is gone already is no error."""
+        folder, slash, last = name.rpartition("/")
+        check_member_name(folder + slash + last.removeprefix("."))
+        with self._explained(name), suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/{name}")
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise CorruptError(f"{self.url}/{name} is absent") from error
+        except OSError as error:
+            if error.errno not in _REMEDIES and not isinstance(error, PermissionError):
+                raise
+            raise UserError(f"{self.url}/{name}: {_remedy(error)}") from error
+
+
+def _copy(local: Path, file: BinaryIO) -> None:
+    with local.open("rb") as source:
+        shutil.copyfileobj(source, file, 1 << 20)
+
+
+def _link(temporary: Path, final: Path) -> None:
+    """Give the file its name unless it is taken; where the file system has no links, rename: the bytes are equal."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        temporary.rename(final)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remedy(error: BaseException) -> str:
+    code = error.errno if isinstance(error, OSError) else None
+    if code in _REMEDIES:
+        return _REMEDIES[code]
+    return f"{type(error).__name__}: {error}".splitlines()[0]
