@@ -1,0 +1,106 @@
+"""The local cache of immutable objects: nothing is handed out before its size and hash were checked.
+
+Several processes may share one folder. An object arrives as `.part-<uuid>` and is renamed once it is right; what was
+used longest ago goes first when the cap is reached. Objects of a local store are checked where they lie, once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+from manifests.errors import CorruptError, UserError
+from manifests.shard import file_sha256
+from manifests.store import Store
+
+_ABANDONED_AFTER_S = 24 * 3600.0
+
+
+class ShardCache:
+    """A folder of checked objects that stays below `cap_bytes`."""
+
+    def __init__(self, folder: Path, cap_bytes: int) -> None:
+        self._folder = folder
+        self._cap_bytes = cap_bytes
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._checked: dict[Path, tuple[int, int, str]] = {}
+
+    @classmethod
+    def default(cls) -> ShardCache:
+        """Open the user's cache: $VIEWMILL_CACHE or ~/.cache/viewmill, up to $VIEWMILL_CACHE_BYTES (50 GB)."""
+        folder = Path(os.environ.get("VIEWMILL_CACHE", Path.home() / ".cache" / "viewmill"))
+        return cls(folder, int(os.environ.get("VIEWMILL_CACHE_BYTES", 50_000_000_000)))
+
+    def fetch(self, store: Store, name: str, size: int, sha256: str) -> Path:
+        """Return a local file with the object's bytes, fetched and checked if need be.
+
+        Raises: CorruptError naming the object if its size or hash is another; UserError if it exceeds the cap.
+        """
+        with self._locks[sha256]:
+            local = store.local_path(name)
+            if local is not None:
+                return self._checked_in_place(store, local, name, size, sha256)
+            path = self._folder / f"{sha256}{Path(name).suffix}"
+            if path.is_file() and path.stat().st_size == size:
+                with suppress(OSError):
+                    os.utime(path)
+                return path
+            return self._fetched(store, name, size, sha256, path)
+
+    def _checked_in_place(self, store: Store, local: Path, name: str, size: int, sha256: str) -> Path:
+        if not local.is_file():
+            raise CorruptError(f"{store.url}/{name} is absent")
+        state = local.stat()
+        seen = (state.st_size, state.st_mtime_ns, sha256)
+        if self._checked.get(local) != seen:
+            check_file(local, f"{store.url}/{name}", size, sha256)
+            self._checked[local] = seen
+        return local
+
+    def _fetched(self, store: Store, name: str, size: int, sha256: str, path: Path) -> Path:
+        if size > self._cap_bytes:
+            raise UserError(f"{store.url}/{name} has {size} bytes: the cache holds {self._cap_bytes}; raise its cap")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(size)
+        part = self._folder / f".part-{uuid.uuid4().hex}"
+        try:
+            store.get_file(name, part)
+            check_file(part, f"{store.url}/{name}", size, sha256)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def _make_room(self, size: int) -> None:
+        """Delete what was used longest ago, and the parts that killed processes left a day ago."""
+        files = []
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                files.append((state.st_mtime, state.st_size, path))
+        used = sum(bytes_ for _, bytes_, _ in files)
+        for modified_s, bytes_, path in sorted(files):
+            is_part = path.name.startswith(".part-")
+            is_abandoned = is_part and time.time() - modified_s > _ABANDONED_AFTER_S
+            if is_abandoned or (not is_part and used + size > self._cap_bytes):
+                path.unlink(missing_ok=True)
+                used -= bytes_
+
+
+def check_file(path: Path, label: str, size: int, sha256: str) -> None:
+    """Compare a file with what was promised.
+
+    Raises: CorruptError with `label`, the value and the expectation.
+    """
+    found_size = path.stat().st_size
+    if found_size != size:
+        word = "cut" if found_size < size else "too long"
+        raise CorruptError(f"{label} is {word}: {found_size} bytes, expected {size}")
+    found = file_sha256(path)
+    if found != sha256:
+        raise CorruptError(f"{label} is damaged: its sha256 is {found}, expected {sha256}")

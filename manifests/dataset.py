@@ -1,0 +1,193 @@
+"""A finished data set as its readers see it: rows, groups and images, every byte checked before it is used.
+
+Only what the version names is ever read. A member is read at the offset its row gives; a tar is never scanned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from manifests.cache import ShardCache
+from manifests.canonical import sha256_hex
+from manifests.documents import VersionDoc, VersionShard
+from manifests.errors import CorruptError, UserError
+from manifests.images import decode_image
+from manifests.rows import read_rows
+from manifests.schema import OK
+from manifests.store import Store
+from manifests.version import newest, read_version
+
+__all__ = ["DataSet", "GroupIndex", "decode_image", "open_dataset"]
+
+_GROUP_COLUMNS = ["group", "view", "key", "positive_id", "label", "split", "status", "offset", "size"]
+
+
+@dataclass(frozen=True)
+class GroupIndex:
+    """The groups that have images, in the version's order.
+
+    Shapes: offsets and sizes [G, k], in bytes; the others [G].
+    """
+
+    shard_position: NDArray[np.int32]  # position in the version's list of shards
+    group: NDArray[np.int64]
+    key: NDArray[np.str_]
+    positive_id: NDArray[np.int64]
+    label: NDArray[np.int64]  # -1: none
+    split: NDArray[np.str_]  # "": none
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+
+class DataSet:
+    """One version of a data set."""
+
+    def __init__(self, store: Store, version: VersionDoc, cache: ShardCache) -> None:
+        self.url = store.url
+        self.version = version
+        self.root = version.root()
+        self._store = store
+        self._cache = cache
+        self._positions = {(s.stream_id, s.index): position for position, s in enumerate(version.shards)}
+
+    def rows(
+        self, columns: list[str] | None = None, *, shards: Sequence[int] | None = None, ok_only: bool = False
+    ) -> pa.Table:
+        """Read rows, all or those of the shards at some positions; `ok_only` leaves out views without an image.
+
+        Raises: CorruptError naming a row file that is not what the version says; UserError for an unknown column.
+        """
+        positions = range(len(self.version.shards)) if shards is None else shards
+        tables = [self._shard_rows(position, columns, ok_only) for position in positions]
+        if not tables:
+            raise UserError(f"{self.url}: rows of no shard were asked for")
+        return pa.concat_tables(tables, promote_options="default")
+
+    def _shard_rows(self, position: int, columns: list[str] | None, ok_only: bool) -> pa.Table:
+        file = self._shard(position).rows
+        path = self._cache.fetch(self._store, file.name, file.size, file.sha256)
+        if not ok_only:
+            return read_rows(path, columns)
+        needed = None if columns is None else [*columns, *({"status", "key"} - set(columns))]
+        table = read_rows(path, needed)
+        is_gone = pc.is_in(table["key"], value_set=pa.array(self.version.tombstones, pa.string()))
+        table = table.filter(pc.and_not(pc.equal(table["status"], OK), is_gone))
+        return table if columns is None else table.select(columns)
+
+    def _shard(self, position: int) -> VersionShard:
+        if not 0 <= position < len(self.version.shards):
+            raise UserError(f"{self.url}: no shard at position {position}: there are {len(self.version.shards)}")
+        return self.version.shards[position]
+
+    def groups(self) -> GroupIndex:
+        """Index all groups that have images.
+
+        Raises: CorruptError if the rows of a group are not its views 0 … k-1 in order.
+        """
+        parts = [self._shard_groups(position) for position in range(len(self.version.shards))]
+        return GroupIndex(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _shard_groups(self, position: int) -> tuple[NDArray[Any], ...]:
+        table, k = self._shard_rows(position, _GROUP_COLUMNS, True), self.version.views_per_group
+        views, group = table["view"].to_numpy(), table["group"].to_numpy()
+        is_whole = len(table) % k == 0 and bool((views == np.arange(len(table)) % k).all())
+        if not is_whole or not (np.diff(group.reshape(-1, k), axis=1) == 0).all():
+            raise CorruptError(f"{self.url}/{self._shard(position).rows.name}: groups are not {k} views in order")
+        first = table.take(pa.array(np.arange(0, len(table), k)))
+        return (
+            np.full(len(first), position, np.int32),
+            first["group"].to_numpy(),
+            np.array(first["key"].to_pylist(), np.str_),
+            first["positive_id"].to_numpy(),
+            pc.fill_null(first["label"], -1).to_numpy(),
+            np.array(pc.fill_null(first["split"], "").to_pylist(), np.str_),
+            table["offset"].to_numpy().reshape(-1, k),
+            table["size"].to_numpy().reshape(-1, k),
+        )
+
+    def shard_path(self, position: int) -> Path:
+        """Return a local file with the whole shard, its hash checked.
+
+        Raises: CorruptError naming the shard.
+        """
+        file = self._shard(position).shard
+        return self._cache.fetch(self._store, file.name, file.size, file.sha256)
+
+    def read(self, position: int, offset: int, size: int) -> bytes:
+        """Read `size` bytes at `offset` of the shard at a position.
+
+        Raises: CorruptError naming shard and offset.
+        """
+        try:
+            data = _read(self.shard_path(position), offset, size)
+        except FileNotFoundError:  # another process made room in the cache just now
+            data = _read(self.shard_path(position), offset, size)
+        if len(data) != size:
+            name = self._shard(position).shard.name
+            raise CorruptError(f"{self.url}/{name} ends at byte {offset + len(data)}: expected {offset + size}")
+        return data
+
+    def image(self, row: Mapping[str, Any]) -> NDArray[np.uint8]:
+        """Decode the image of a row.
+
+        Shapes: uint8 [H, W, 3].
+        Raises: CorruptError naming shard, key and offset; UserError if the row has no image.
+        """
+        if row["status"] != OK:
+            raise UserError(f"{row['key']} view {row['view']} has no image: it is {row['status']} ({row['reason']})")
+        position = self._positions[row["stream_id"], row["shard"]]
+        where = f"{self.url}/{self._shard(position).shard.name}: {row['key']} view {row['view']} at {row['offset']}"
+        data = self.read(position, row["offset"], row["size"])
+        if sha256_hex(data) != row["sha256"]:
+            raise CorruptError(f"{where}: the image's sha256 is {sha256_hex(data)}, expected {row['sha256']}")
+        try:
+            return decode_image(data)
+        except CorruptError as error:
+            raise CorruptError(f"{where}: {error}") from error
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def open_dataset(url: str | Path, *, root: str | None = None, cache: ShardCache | None = None) -> DataSet:
+    """Open the newest version of a data set, or the one with a given root.
+
+    Raises: UserError naming the URL and what is there, if there is no finished version.
+    """
+    store = Store.open(url)
+    version = newest(store) if root is None else _version(store, root)
+    if version is None:
+        raise UserError(f"{store.url}: no finished version: {_what_is_there(store)}")
+    if version.format != 1 or version.selection is not None:
+        raise UserError(f"{store.url}: the version needs a newer ViewMill (format {version.format}, or a selection)")
+    return DataSet(store, version, cache or ShardCache.default())
+
+
+def _version(store: Store, root: str) -> VersionDoc:
+    known = [name.removeprefix("versions/").removesuffix(".json") for name, _ in store.list("versions")]
+    match = [name for name in known if name.startswith(root)]
+    if len(match) != 1 or not root:
+        raise UserError(f"{store.url}: no single version {root!r}: there are {known}")
+    return read_version(store, match[0])
+
+
+def _what_is_there(store: Store) -> str:
+    finished = len(store.list("commits"))
+    if finished or store.list("recipes"):
+        return f"{finished} finished shards of unfinished work; run the command that made them again"
+    names = [name for name, _ in store.list()]
+    return f"the folder holds {names[:3] or 'nothing'}, which is no ViewMill data set"
