@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -55,7 +56,7 @@ class DiffusionSource(BaseModel):
         if self.pipeline is not None and self.pipeline not in LAYOUTS:
             raise ValueError(f"pipeline {self.pipeline!r} is not one of {', '.join(LAYOUTS)}")
         if self.scheduler is not None and self.scheduler not in SCHEDULERS:
-            raise ValueError(unseedable(self.scheduler))
+            raise ValueError(unseedable(self.scheduler, SCHEDULERS))
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height come together: give both or neither")
         if not all(scale >= 0 for scale in self.guidance_grid):
@@ -69,7 +70,7 @@ class DiffusionSource(BaseModel):
         return self.guidance_scale if isinstance(self.guidance_scale, tuple) else (self.guidance_scale,)
 
 
-def unseedable(scheduler: str) -> str:
+def unseedable(scheduler: str, allowed: Iterable[str]) -> str:
     """Say why a scheduler is refused, and which ones are not."""
-    known = ", ".join(sorted(SCHEDULERS))
+    known = ", ".join(sorted(allowed))
     return f"scheduler {scheduler!r} cannot draw each view's noise from the view's own seed; expected one of {known}"

@@ -1,0 +1,44 @@
+"""Generators behind one protocol: open one by its source, and say what it is without loading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from factory.generators.diffusion_config import DiffusionSource
+from factory.generators.protocol import Generator, Rendered, ViewRequest
+from factory.settings import validated
+from manifests.errors import UserError
+
+__all__ = ["Generator", "Rendered", "ViewRequest", "fingerprint", "open_generator"]
+
+SOURCES = {"diffusion": DiffusionSource}
+
+
+def open_generator(source: DiffusionSource | Mapping[str, Any], *, device: str = "cpu", threads: int = 1) -> Generator:
+    """Load a source's weights onto a device; `threads` counts for the whole process.
+
+    Raises: UserError for whatever is wrong with the source.
+    """
+    import torch
+
+    from factory.generators.diffusion import Diffusion
+
+    torch.set_num_threads(threads)
+    return Diffusion(_parsed(source), device=device)
+
+
+def fingerprint(source: DiffusionSource | Mapping[str, Any]) -> dict[str, str]:
+    """Return what the opened generator's `fingerprint` would, from its files alone: no torch, no device."""
+    from factory.generators import weights
+
+    return weights.fingerprint(weights.inventory(_parsed(source)))
+
+
+def _parsed(source: DiffusionSource | Mapping[str, Any]) -> DiffusionSource:
+    if not isinstance(source, Mapping):
+        return source
+    family = source.get("family", "diffusion")
+    if family not in SOURCES:
+        raise UserError(f"source: family {family!r} is unknown; expected {', '.join(SOURCES)}")
+    return validated(SOURCES[family], source, "source")

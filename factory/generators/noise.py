@@ -1,0 +1,62 @@
+"""The randomness of a view: its first noise and each step's, drawn on the CPU from the view's own seed.
+
+So a view's noise depends on neither its neighbours, its slot, the device, nor what was rendered before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from factory.generators.diffusion_config import DiffusionSource
+from factory.generators.protocol import ViewRequest
+from manifests.errors import UserError
+from manifests.seeds import derive, normal
+
+
+def first_noise(batch: Sequence[ViewRequest], shape: tuple[int, int, int]) -> torch.Tensor:
+    """Draw the noise that sampling starts from, float32 [n, C, h, w]."""
+    return torch.from_numpy(np.stack([normal(request.seed, "noise", shape) for request in batch]))
+
+
+def step_generators(batch: Sequence[ViewRequest]) -> list[torch.Generator]:
+    """Make one CPU generator a view for what a stochastic scheduler adds in each step.
+
+    torch seeds them with the lower 32 bits only; two views that share those still differ in their first noise.
+    """
+    return [torch.Generator("cpu").manual_seed(derive(request.seed, "steps")) for request in batch]
+
+
+def make_scheduler(own: Any, name: str, source: DiffusionSource) -> Any:
+    """Build the scheduler that the source asks for from the folder's own configuration.
+
+    Raises: UserError for options it does not have, and for those under which it cannot be seeded or run.
+    """
+    import diffusers
+
+    cls = getattr(diffusers, name)
+    known = set(inspect.signature(cls.__init__).parameters) - {"self"}
+    if unknown := sorted(set(source.scheduler_options) - known):
+        raise UserError(f"scheduler_options: {name} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    scheduler = cls.from_config(own.config, **source.scheduler_options)
+    _check_seedable(scheduler, name, source)
+    return scheduler
+
+
+def _check_seedable(scheduler: Any, name: str, source: DiffusionSource) -> None:
+    if scheduler.config.get("stochastic_sampling"):
+        raise UserError(f"{name} with stochastic_sampling draws noise that no view's seed decides; switch it off")
+    if source.eta and "eta" not in inspect.signature(scheduler.step).parameters:
+        raise UserError(
+            f"eta: {name} adds no noise by eta ({source.eta}); use DDIMScheduler or TCDScheduler, or eta: 0"
+        )
+    if scheduler.config.get("use_dynamic_shifting"):
+        return  # needs the image's size to set its steps, and takes any number of them
+    try:
+        scheduler.set_timesteps(source.steps)
+    except ValueError as error:
+        raise UserError(f"steps: {name} cannot take {source.steps} steps ({' '.join(str(error).split())})") from None

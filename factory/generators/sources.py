@@ -1,0 +1,82 @@
+"""Where a model's text points to: a local folder, a hub id at a revision, or what ships with the factory."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from manifests.errors import UserError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A model folder on this machine, and the name under which rows mention it: never a path."""
+
+    name: str
+    folder: Path
+
+
+def locate(model: str, variant: str | None = None) -> Location:
+    """Find the folder, downloading a hub id's safetensors once.
+
+    Raises: UserError that names the remedy.
+    """
+    if model.startswith("builtin:"):
+        return Location(model, _builtin(model.removeprefix("builtin:")))
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return Location(path.resolve().name, path.resolve())
+    if path.is_file():
+        raise UserError(f"{model}: a single file, expected a diffusers folder; {SINGLE_FILE_REMEDY}")
+    name, at, revision = model.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise UserError(f"{model}: no such folder; expected a diffusers folder, org/name@revision or builtin:name")
+    if not at or not revision:
+        raise UserError(
+            f"{model}: no such folder, and as a hub id it lacks its revision, without which nobody could render again;"
+            f" write {name}@<full commit hash or tag>"
+        )
+    return Location(name, _hub(name, revision, variant))
+
+
+SINGLE_FILE_REMEDY = "convert it once: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
+
+
+def _builtin(name: str) -> Path:
+    from factory import builtin
+
+    folder = getattr(builtin, "folder", None)
+    if folder is None:
+        raise UserError(f"builtin:{name}: this installation ships no generators; reinstall viewmill")
+    return Path(folder(name))
+
+
+def _hub(name: str, revision: str, variant: str | None) -> Path:
+    from diffusers import DiffusionPipeline
+
+    try:
+        return Path(DiffusionPipeline.download(name, revision=revision, variant=variant, use_safetensors=True))
+    except Exception as error:  # the hub client raises a dozen kinds, and each means the same to the user
+        text = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{name}@{revision}: could not be fetched from the hub ({type(error).__name__}: {text})"
+        ) from error
+
+
+def licence(folder: Path) -> str:
+    """Read the licence from the front matter of the model's card; "unknown" where it does not say."""
+    card = folder / "README.md"
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2) if card.is_file() else []
+    if len(parts) < 3 or parts[0].strip():
+        return "unknown"
+    try:
+        facts = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return "unknown"
+    found = (facts.get("license_name") or facts.get("license")) if isinstance(facts, dict) else None
+    return str(found or "unknown")
