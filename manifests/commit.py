@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from manifests.canonical import canonical_json
 from manifests.documents import CommitRecord, ShardFile
-from manifests.errors import CorruptError, UserError
+from manifests.errors import CorruptError, UserError, explained
 from manifests.rows import write_rows
 from manifests.schema import FORMAT, OK, rows_digest, view_table
 from manifests.seeds import group_positive_id, prompt_positive_id
@@ -81,7 +81,7 @@ def commit_shard(
     """
     _check_groups(groups, first_group)
     rows = [_group_rows(stream_id, index, group) for group in groups]
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with explained(str(scratch)), tempfile.TemporaryDirectory(dir=scratch) as folder:
         tar, parquet = Path(folder, "shard.tar"), Path(folder, "rows.parquet")
         _fill_in_members(rows, write_tar(tar, _members(groups, rows)))
         table = view_table([row for group in rows for row in group], extra_types)

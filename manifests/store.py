@@ -11,28 +11,18 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from manifests.errors import CorruptError, UserError
+from manifests.errors import CorruptError, UserError, explained, remedy
 from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full: free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
-    errno.EFBIG: "the file is larger than this process may write: raise the limit (ulimit -f) and run again",
-    errno.EROFS: "the file system is read-only: choose another target",
-    errno.EACCES: "permission denied: choose another target or change its permissions",
-    errno.EPERM: "not permitted: choose another target or change its permissions",
-    errno.EEXIST: "there is a file of that name: choose another target",
-    errno.ENOTDIR: "a part of the path is a file: choose another target",
-}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 Listing = list[tuple[str, int]]  # name, size in bytes
@@ -61,7 +51,7 @@ class Store:
         except UserError:
             raise
         except Exception as error:  # every backend has exceptions of its own
-            raise UserError(f"{text}: cannot be opened: {_remedy(error)}") from error
+            raise UserError(f"{text}: cannot be opened: {remedy(error)}") from error
         return store
 
     def _prepare(self, create: bool) -> None:
@@ -168,7 +158,7 @@ class Store:
 
         Raises: CorruptError if it is absent.
         """
-        with self._explained(name):
+        with explained(f"{self.url}/{name} to {local}"):
             self._fs.get_file(self._path(name), str(local))
 
     def list(self, prefix: str = "") -> Listing:
@@ -201,16 +191,8 @@ class Store:
         with self._explained(name), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 
-    @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise CorruptError(f"{self.url}/{name} is absent") from error
-        except OSError as error:
-            if error.errno not in _REMEDIES and not isinstance(error, PermissionError):
-                raise
-            raise UserError(f"{self.url}/{name}: {_remedy(error)}") from error
+    def _explained(self, name: str) -> AbstractContextManager[None]:
+        return explained(f"{self.url}/{name}")
 
 
 def _copy(local: Path, file: BinaryIO) -> None:
@@ -236,10 +218,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remedy(error: BaseException) -> str:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in _REMEDIES:
-        return _REMEDIES[code]
-    return f"{type(error).__name__}: {error}".splitlines()[0]

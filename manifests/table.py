@@ -1,0 +1,201 @@
+"""What a table says about the image files in a folder: CSV, JSONL or Parquet, checked line by line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from manifests.errors import UserError
+from manifests.schema import USER_PREFIX, check_user_column
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the table's columns; all but `file` may be absent from the table."""
+
+    file: str = "file"
+    caption: str = "caption"
+    label: str = "label"
+    split: str = "split"
+    group: str = "group"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image file and what was said of it; `where` names the line for messages."""
+
+    file: str
+    where: str
+    caption: str | None = None
+    label: int | None = None
+    split: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def described(self) -> dict[str, Any]:
+        """Return the row's columns that come from the table."""
+        return {"prompt": self.caption, "label": self.label, "split": self.split, **self.extra}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All groups in order, the classes' names, and the types of the user's own columns."""
+
+    groups: list[list[Entry]]
+    label_names: list[str]
+    extra_types: dict[str, pa.DataType]
+
+
+def read_entries(source: Path, table: Path | None, columns: Columns, label_names: Sequence[str] | None) -> Listing:
+    """List the images of a folder, or those that a table names, in the table's order.
+
+    Raises: UserError naming the file, line or column.
+    """
+    if not source.is_dir():
+        raise UserError(f"{source}: there is no such folder of images")
+    if table is None:
+        found = _images_in(source)
+        return Listing([[Entry(file, str(source))] for file in found], list(label_names or []), {})
+    rows = _read_table(table, columns)
+    extra_types = _extra_types(rows, columns, table)
+    names, labels = _labels(rows, columns.label, label_names, table)
+    entries = [_entry(source, table, columns, line, row) for line, row in enumerate(rows.to_pylist(), 1)]
+    entries = [Entry(**{**vars(entry), "label": label}) for entry, label in zip(entries, labels, strict=True)]
+    groups = _grouped(entries, rows[columns.group].to_pylist()) if columns.group in rows.column_names else None
+    return Listing(groups or [[entry] for entry in entries], names, extra_types)
+
+
+def _images_in(source: Path) -> list[str]:
+    paths = [p.relative_to(source) for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file()]
+    visible = [p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts)]
+    if not visible:
+        raise UserError(f"{source}: no image in it (looked for {', '.join(sorted(_SUFFIXES))})")
+    return sorted(_checked_file(source, file, str(source)) for file in visible)
+
+
+def _checked_file(source: Path, file: str, where: str) -> str:
+    parts = PurePosixPath(file).parts
+    if not file or file.startswith("/") or ".." in parts or "\\" in file:
+        raise UserError(f"{where}: {file!r} is no path inside {source}")
+    if not (source / file).resolve().is_relative_to(source.resolve()):
+        raise UserError(f"{where}: {file!r} is a link that leaves {source}")
+    return PurePosixPath(file).as_posix()
+
+
+def _read_table(path: Path, columns: Columns) -> pa.Table:
+    readers = {".csv": lambda file: _read_csv(file, columns), ".jsonl": _read_jsonl, ".parquet": pq.read_table}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: expected a table that ends in {', '.join(readers)}")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such table")
+    try:
+        table: pa.Table = readers[path.suffix](path)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+    if not table.num_rows:
+        raise UserError(f"{path}: the table has no rows")
+    return table
+
+
+def _read_csv(path: Path, columns: Columns) -> pa.Table:
+    """Read texts as texts even where all look like numbers; an empty cell is null."""
+    texts = {name: pa.string() for name in (columns.file, columns.caption, columns.split)}
+    convert = pa.csv.ConvertOptions(column_types=texts, strings_can_be_null=True, null_values=[""])
+    return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=convert)
+
+
+def _read_jsonl(path: Path) -> pa.Table:
+    lines = io.StringIO(path.read_text(encoding="utf-8"))
+    return pa.Table.from_pylist([_json_object(number, line) for number, line in enumerate(lines, 1) if line.strip()])
+
+
+def _json_object(number: int, line: str) -> dict[str, Any]:
+    value = json.loads(line)
+    if not isinstance(value, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return value
+
+
+def _extra_types(rows: pa.Table, columns: Columns, table: Path) -> dict[str, pa.DataType]:
+    known = set(vars(columns).values())
+    others = [name for name in rows.column_names if name not in known]
+    unknown = [name for name in others if not name.startswith(USER_PREFIX)]
+    if columns.file not in rows.column_names:
+        raise UserError(f"{table}: no column {columns.file!r}: there are {rows.column_names}")
+    if unknown:
+        raise UserError(f"{table}: unknown columns {unknown}: expected {sorted(known)}, or your own as x_…")
+    types = {name: _plain(rows.schema.field(name).type) for name in others}
+    for name, type_ in types.items():
+        check_user_column(name, type_)
+    return types
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """Unwrap what only says how strings and lists are laid out; a column that is null throughout holds strings."""
+    if pa.types.is_dictionary(type_):
+        return _plain(type_.value_type)
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) or pa.types.is_null(type_):
+        return pa.string()
+    if pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_) or pa.types.is_list(type_):
+        return pa.list_(_plain(type_.value_type))
+    return type_
+
+
+def _labels(
+    rows: pa.Table, column: str, label_names: Sequence[str] | None, table: Path
+) -> tuple[list[str], list[int | None]]:
+    """Number the labels: strings by their place in `label_names` (sorted unless given), integers as they are."""
+    values = rows[column].to_pylist() if column in rows.column_names else [None] * len(rows)
+    present = [value for value in values if value is not None]
+    if all(isinstance(value, str) for value in present):
+        names = list(label_names) if label_names is not None else sorted(set(present))
+        unknown = sorted(set(present) - set(names))
+        if unknown:
+            raise UserError(f"{table}: labels {unknown[:5]} are not among {names[:20]}")
+        number = {name: place for place, name in enumerate(names)}
+        return names, [None if value is None else number[value] for value in values]
+    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in present):
+        raise UserError(f"{table}: the column {column!r} must hold strings, or integers from 0")
+    if label_names is not None and max(present) >= len(label_names):
+        raise UserError(f"{table}: label {max(present)} has no name: {len(label_names)} were given")
+    return list(label_names or []), values
+
+
+def _entry(source: Path, table: Path, columns: Columns, line: int, row: dict[str, Any]) -> Entry:
+    where = f"{table}, row {line}"
+    file = row[columns.file]
+    if not isinstance(file, str):
+        raise UserError(f"{where}: the column {columns.file!r} must hold a path, not {file!r}")
+    texts = {name: row.get(getattr(columns, name)) for name in ("caption", "split")}
+    wrong = {name: value for name, value in texts.items() if not isinstance(value, str | None)}
+    if wrong:
+        raise UserError(f"{where}: {wrong} must be text")
+    extra = {name: value for name, value in row.items() if name.startswith(USER_PREFIX)}
+    return Entry(_checked_file(source, file, where), where, **texts, extra=extra)
+
+
+def _grouped(entries: Iterable[Entry], group_of: Iterable[Any]) -> list[list[Entry]]:
+    """Gather the views of each group, in the order of first appearance."""
+    groups: dict[Any, list[Entry]] = {}
+    for entry, group in zip(entries, group_of, strict=True):
+        groups.setdefault(group, []).append(entry)
+    size = len(next(iter(groups.values())))
+    for group, members in groups.items():
+        if len(members) != size:
+            first = next(iter(groups))
+            raise UserError(
+                f"{members[0].where}: group {group!r} has {len(members)} images, group {first!r} has {size}: "
+                "all groups must have the same number"
+            )
+        if len({(member.label, member.split) for member in members}) > 1:
+            raise UserError(f"{members[0].where}: the images of group {group!r} differ in label or split")
+    return list(groups.values())
