@@ -1,0 +1,131 @@
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifests.dataset import open_dataset
+from manifests.errors import UserError
+from tests.trainer.data import encode, make_dataset, pixels
+from trainer.order import choose_views
+from trainer.stream import Stream
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=3)
+
+
+def stream_of(url, **options):
+    options = {"batch_groups": 10, "views": 2, "seed": 5, **options}
+    return Stream([open_dataset(url)], **options)
+
+
+def take(stream, count):
+    return list(itertools.islice(stream, count))
+
+
+def equal(one, two):
+    return all((a == b).all() for a, b in zip(one, two, strict=True))
+
+
+def test_a_batch_holds_the_pixels_ids_and_labels_of_its_groups(url):
+    index = open_dataset(url).groups()
+    stream = stream_of(url)
+    batch = take(stream, 1)[0]
+    assert tuple(batch.images.shape) == (10, 2, 32, 32, 3)
+    for row, position in enumerate(batch.positions.tolist()):
+        group = stream.order.slot(position)[2]
+        views = choose_views(5, np.array([position]), 3, 2)[0]
+        for image, view in zip(batch.images[row], views, strict=True):
+            assert (image.numpy() == pixels(group, int(view))).all()
+        assert batch.ids[row] == index.positive_id[group]
+        assert batch.labels[row] == group % 4
+
+
+def test_resuming_anywhere_gives_the_same_batches_whatever_the_workers(url):
+    whole = take(stream_of(url), 6)
+    tail = take(stream_of(url, start_groups=30, workers=5), 3)
+    assert all(equal(a, b) for a, b in zip(whole[3:], tail, strict=True))
+
+
+def test_two_ranks_read_the_two_halves_of_each_global_batch(url):
+    for whole, first, second in zip(
+        take(stream_of(url), 4),
+        take(stream_of(url, rank=0, world=2), 4),
+        take(stream_of(url, rank=1, world=2), 4),
+        strict=True,
+    ):
+        halves = [np.concatenate([a, b]) for a, b in zip(first, second, strict=True)]
+        assert equal(whole, halves)
+
+
+def test_an_epoch_holds_every_group_once_over_straddling_batches(url):
+    seen = np.concatenate([batch.ids for batch in take(stream_of(url, batch_groups=10, views=1), 12)])
+    for first in range(0, 120 - 23, 24):
+        assert len(set(seen[first : first + 24])) == 24
+
+
+def test_images_of_another_size_are_brought_to_the_first_ones(tmp_path):
+    odd = {(3, 0): encode(np.full((50, 70, 3), 200, np.uint8))}
+    url = make_dataset(tmp_path / "set", groups=6, views=1, images=odd)
+    batch = take(stream_of(url, batch_groups=6, views=1), 1)[0]
+    assert tuple(batch.images.shape[2:]) == (32, 32, 3)
+    assert (batch.images == 200).flatten(1).all(dim=1).sum() == 1
+    assert tuple(take(stream_of(url, batch_groups=6, views=1, size_px=16), 1)[0].images.shape[2:]) == (16, 16, 3)
+
+
+def test_an_unreadable_member_is_replaced_alike_on_every_run_and_named(tmp_path):
+    url = make_dataset(tmp_path / "set", groups=24, views=2, images={(5, 1): b"no image"})
+    first, second = stream_of(url), stream_of(url, start_groups=20, workers=1)
+    batches = take(first, 6)
+    assert all(equal(a, b) for a, b in zip(batches[2:], take(second, 4), strict=True))
+    bad = open_dataset(url).groups().positive_id[5]
+    assert bad not in np.concatenate([batch.ids for batch in batches])
+    ((key, reason),) = first.unreadable.items()
+    assert key.endswith("-000000005")
+    assert "shards/shard-000000" in reason
+
+
+def test_more_unreadable_groups_than_the_budget_are_an_error(tmp_path):
+    bad = {(group, 0): b"no image" for group in (1, 9, 17)}
+    url = make_dataset(tmp_path / "set", groups=24, views=1, images=bad)
+    assert len(take(stream_of(url, views=1, corrupt_budget=3), 3)) == 3
+    with pytest.raises(UserError, match="3 groups are unreadable, corrupt_budget is 2"):
+        take(stream_of(url, views=1, corrupt_budget=2), 3)
+
+
+def test_a_cut_shard_is_an_error_naming_it(tmp_path, url):
+    copy = Path(shutil.copytree(url, tmp_path / "copy"))
+    shard = sorted((copy / "shards").iterdir())[1]
+    shard.write_bytes(shard.read_bytes()[:-5000])
+    with pytest.raises(UserError, match=f"{shard.name} is cut"):
+        take(stream_of(str(copy), corrupt_budget=1), 3)
+
+
+def test_mixtures_keep_their_weights(tmp_path, url):
+    other = make_dataset(tmp_path / "other", groups=12, views=2, stream_id="cd" * 32)
+    datasets = [open_dataset(url), open_dataset(other)]
+    stream = Stream(datasets, batch_groups=12, views=2, seed=0, weights=(1.0, 2.0))
+    ids = np.concatenate([batch.ids for batch in take(stream, 10)])
+    assert abs(np.isin(ids, datasets[1].groups().positive_id).sum() - 80) <= 1
+
+
+def test_waiting_is_measured(url):
+    stream = stream_of(url)
+    take(stream, 2)
+    assert stream.wait_s > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"views": 4}, "4 views a group are wanted, .* has 3; set data.views to 3 or less"),
+        ({"batch_groups": 25}, "larger than the data"),
+        ({"batch_groups": 9, "world": 2}, "cannot be cut into 2 equal parts"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(url, options, words):
+    with pytest.raises(UserError, match=words):
+        stream_of(url, **options)

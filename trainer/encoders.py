@@ -1,0 +1,141 @@
+"""The encoder: a timm backbone without its classifier, together with the preprocessing it was trained with.
+
+The two are one thing: features of a backbone fed otherwise than in training are silently worse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from manifests.errors import CorruptError, UserError
+from trainer.config import EncoderConfig, nearest
+
+
+class Preprocessing(NamedTuple):
+    """What happens to pixels in 0 … 1 before the backbone: resize to size_px, subtract the mean, divide by the std."""
+
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Encoder(nn.Module):
+    """Maps normalised images to features.
+
+    Shapes: [n, 3, size_px, size_px] -> [n, dimensions].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, architecture: str, arguments: Mapping[str, Any], preprocessing: Preprocessing, *, pretrained: bool = False
+    ) -> None:
+        super().__init__()
+        self.architecture, self.arguments = architecture, dict(arguments)
+        self.preprocessing = preprocessing
+        self.backbone = _create(architecture, arguments)
+        self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(preprocessing, name)).view(3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return images in 0 … 1 as the backbone wants them."""
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(images)
+        return features
+
+
+def build_encoder(config: EncoderConfig) -> Encoder:
+    """Return a randomly initialised encoder; torch's generator decides the weights."""
+    return Encoder(config.backbone, config.arguments, Preprocessing(config.size_px, config.mean, config.std))
+
+
+def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, Preprocessing]:
+    """Load the encoder of an export, a run (its export), or of any folder that timm's save_for_hf wrote.
+
+    `trained=False` gives the same architecture with fresh weights: the random baseline.
+    Raises: UserError saying what the folder lacks; CorruptError for weights that do not fit their config.
+    """
+    from safetensors.torch import load_file
+
+    folder = _export_folder(Path(source))
+    encoder = encoder_from_config(read_export_config(folder))
+    if trained:
+        try:
+            encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise CorruptError(
+                f"{folder}/model.safetensors does not fit its config.json: {_first_line(error)}"
+            ) from None
+    return encoder.eval(), encoder.preprocessing
+
+
+def encoder_from_config(config: Mapping[str, Any]) -> Encoder:
+    """Build the architecture that a timm `config.json` describes, with fresh weights."""
+    pixels = config["pretrained_cfg"]
+    preprocessing = Preprocessing(int(pixels["input_size"][-1]), tuple(pixels["mean"]), tuple(pixels["std"]))
+    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing)
+
+
+def read_export_config(folder: Path) -> dict[str, Any]:
+    """Read a timm `config.json` and check that it says what is needed."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+        config["architecture"], [config["pretrained_cfg"][key] for key in ("input_size", "mean", "std")]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CorruptError(f"{path} is no timm config ({_first_line(error)}); export the encoder again") from None
+    return dict(config)
+
+
+def _export_folder(source: Path) -> Path:
+    for folder in (source, source / "encoder"):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    if (source / "checkpoints").is_dir():
+        raise UserError(
+            f"{source} is an unfinished run; finish it, or run `python -m trainer export {source} OUT` first"
+        )
+    raise UserError(
+        f"{source} holds no encoder: expected model.safetensors and config.json there or in {source}/encoder"
+    )
+
+
+def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if not timm.is_model(architecture):
+        raise UserError(f"timm has no backbone {architecture!r}{nearest(architecture, timm.list_models())}")
+    try:
+        model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+    except (TypeError, AssertionError, ValueError, KeyError) as error:
+        raise UserError(f"{architecture} refuses encoder.arguments {dict(arguments)}: {_first_line(error)}") from None
+    return model
+
+
+def _feature_count(backbone: nn.Module, architecture: str, size_px: int) -> int:
+    """Width of the features, from one blank image: what timm reports is not what every family returns."""
+    was_training = backbone.training
+    try:
+        with torch.no_grad():
+            features = backbone.eval()(torch.zeros(1, 3, size_px, size_px))
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"{architecture} cannot take {size_px} px images: {_first_line(error)}; "
+            f"set encoder.size_px, or encoder.arguments.img_size={size_px} where the model has it"
+        ) from None
+    backbone.train(was_training)
+    return int(features.shape[1])
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -1,0 +1,188 @@
+"""Batches of decoded images, in the order that trainer.order fixes.
+
+Whole shards lie in the local cache; members are read at the offsets that the rows give and decoded by threads.
+Usable alone: `for batch in Stream([open_dataset(url)], batch_groups=64, views=2, seed=0)` never ends, and gives every
+group once an epoch. A group that cannot be read is replaced by the one a global batch later, counted and named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from manifests.dataset import DataSet, GroupIndex, decode_image
+from manifests.errors import CorruptError, UserError
+from trainer.order import Order, choose_views, rank_part
+
+_SUBSTITUTES = 8  # batches looked ahead for a readable group
+
+
+class Batch(NamedTuple):
+    """One rank's part of a global batch: b groups, m views of each."""
+
+    images: torch.Tensor  # uint8 [b, m, H, W, 3]
+    ids: torch.Tensor  # int64 [b], the positive_id of each group
+    positions: torch.Tensor  # int64 [b], the slot of each group: global, unique, grows by the batch
+    labels: torch.Tensor  # int64 [b], −1 where there is none
+
+
+class Stream:
+    """An endless iterable of batches; `groups_seen` of a checkpoint is `start_groups` of its resumption.
+
+    Units: batch_groups counts groups over all ranks; size_px = side that images of another size are brought to
+    (default: the data set's first image as stored); wait_s = seconds that the consumer was kept waiting.
+    Raises: UserError for views, batch or world that do not fit, and once more than corrupt_budget groups failed.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[DataSet],
+        *,
+        batch_groups: int,
+        views: int,
+        seed: int,
+        start_groups: int = 0,
+        weights: Sequence[float] | None = None,
+        window_groups: int = 16_384,
+        size_px: int | None = None,
+        workers: int = 2,
+        rank: int = 0,
+        world: int = 1,
+        corrupt_budget: int = 16,
+    ) -> None:
+        self.datasets = list(datasets)
+        self._indexes = [dataset.groups() for dataset in self.datasets]
+        _check(self.datasets, self._indexes, batch_groups, views, world)
+        sizes = [_shard_sizes(index) for index in self._indexes]
+        self.order = Order(sizes, seed=seed, weights=weights, window=window_groups)
+        self.batch_groups, self.views, self.seed = batch_groups, views, seed
+        self.start_groups, self.workers, self.rank, self.world = start_groups, workers, rank, world
+        self.size = (size_px, size_px) if size_px else _stored_size(self.datasets[0], self._indexes[0])
+        self.corrupt_budget = corrupt_budget
+        self.unreadable: dict[str, str] = {}  # key of the group -> why
+        self.wait_s = 0.0
+        self._lock = Lock()
+
+    def __iter__(self) -> Iterator[Batch]:
+        pending: deque[Future[Batch]] = deque()
+        start = self.start_groups
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
+        try:
+            while True:
+                while len(pending) <= self.workers:
+                    pending.append(pool.submit(self.batch, start))
+                    start += self.batch_groups
+                began = time.perf_counter()
+                batch = pending.popleft().result()
+                self.wait_s += time.perf_counter() - began
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def batch(self, start: int) -> Batch:
+        """Return this rank's part of the global batch whose first slot is `start`."""
+        positions = rank_part(start, self.batch_groups, self.rank, self.world)
+        slots = self.order.at(positions)
+        images, ids, labels = zip(
+            *(
+                self._readable(*slot)
+                for slot in zip(positions.tolist(), slots.dataset.tolist(), slots.group.tolist(), strict=True)
+            ),
+            strict=True,
+        )
+        return Batch(
+            images=torch.from_numpy(np.stack(images)),  # [b, m, H, W, 3]
+            ids=torch.tensor(ids, dtype=torch.int64),
+            positions=torch.from_numpy(positions),
+            labels=torch.tensor(labels, dtype=torch.int64),
+        )
+
+    def _readable(self, position: int, dataset: int, group: int) -> tuple[NDArray[np.uint8], int, int]:
+        """The group of a slot, or the first readable one of the same place in a later global batch."""
+        for batches_later in range(1, _SUBSTITUTES + 1):
+            key = str(self._indexes[dataset].key[group])
+            if key not in self.unreadable:
+                try:
+                    return self._group(position, dataset, group)
+                except CorruptError as error:
+                    self._note_unreadable(key, str(error))
+            dataset, _, group = self.order.slot(position + batches_later * self.batch_groups)
+        raise CorruptError(
+            f"slot {position} and {_SUBSTITUTES - 1} substitutes are unreadable; last: {key}: {self.unreadable[key]}"
+        )
+
+    def _group(self, position: int, dataset: int, group: int) -> tuple[NDArray[np.uint8], int, int]:
+        index = self._indexes[dataset]
+        stored = index.offsets.shape[1]
+        views = choose_views(self.seed, np.array([position]), stored, self.views)[0].tolist()
+        shard = int(index.shard_position[group])
+        images = [self._image(dataset, shard, int(index.offsets[group, v]), int(index.sizes[group, v])) for v in views]
+        return np.stack(images), int(index.positive_id[group]), int(index.label[group])
+
+    def _image(self, dataset: int, shard: int, offset: int, size: int) -> NDArray[np.uint8]:
+        source = self.datasets[dataset]
+        data = source.read(shard, offset, size)
+        try:
+            image = decode_image(data)
+        except CorruptError as error:
+            raise CorruptError(
+                f"{source.url}/{source.version.shards[shard].shard.name} at {offset}: {error}"
+            ) from error
+        if image.shape[:2] == self.size:
+            return image
+        height, width = self.size
+        return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC))
+
+    def _note_unreadable(self, key: str, reason: str) -> None:
+        with self._lock:
+            self.unreadable[key] = reason
+            if len(self.unreadable) > self.corrupt_budget:
+                raise UserError(
+                    f"{len(self.unreadable)} groups are unreadable, corrupt_budget is {self.corrupt_budget}; "
+                    f"last: {key}: {reason}; `python -m manifests verify --deep` lists them all"
+                )
+
+
+def _check(
+    datasets: Sequence[DataSet], indexes: Sequence[GroupIndex], batch_groups: int, views: int, world: int
+) -> None:
+    if batch_groups < 1 or batch_groups % world:
+        raise UserError(
+            f"a batch of {batch_groups} groups cannot be cut into {world} equal parts; choose a multiple of {world}"
+        )
+    for dataset, index in zip(datasets, indexes, strict=True):
+        stored = index.offsets.shape[1]
+        if views > stored:
+            raise UserError(
+                f"{views} views a group are wanted, {dataset.url} has {stored}; set data.views to {stored} or less"
+            )
+    groups = sum(len(index.offsets) for index in indexes)
+    if groups < batch_groups:
+        raise UserError(f"a batch of {batch_groups} groups is larger than the data ({groups}); choose smaller batches")
+
+
+def _shard_sizes(index: GroupIndex) -> list[int]:
+    return np.bincount(index.shard_position).tolist()
+
+
+def _stored_size(dataset: DataSet, index: GroupIndex) -> tuple[int, int]:
+    """Height and width of the first image that can be read."""
+    for group in range(min(_SUBSTITUTES, len(index))):
+        try:
+            data = dataset.read(
+                int(index.shard_position[group]), int(index.offsets[group, 0]), int(index.sizes[group, 0])
+            )
+            height, width, _ = decode_image(data).shape
+            return height, width
+        except CorruptError as error:
+            last = error
+    raise last
