@@ -1,0 +1,76 @@
+"""python -m demo: render a data set, pretrain on it, ask what the encoder is worth, and write the page about it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from demo.report import SPLIT, TEST_SET, labelled_set_folder, write_report
+from demo.steps import Journal, Step, StepError, run_all
+from manifests.errors import UserError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def demo_steps(out: Path, recipe: str, config: str, seed: int, groups: int | None) -> list[Step]:
+    """Lay out the demo's commands; pure."""
+    data, run, encoder = out / "data", out / "run", out / "run" / "encoder" / "model.safetensors"
+    count = () if groups is None else ("--groups", str(groups))
+    render = ("factory", "render", recipe, str(data), *count)
+    pretrain = ("trainer", "pretrain", config, "--data", str(data), "--out", str(run), "--set", f"seed={seed}")
+    evaluate = ("trainer", "evaluate", str(run), "--set", TEST_SET, "--split", SPLIT, "--json")
+    embed = ("trainer", "embed", str(run), str(labelled_set_folder()), str(out / "features.parquet"))
+    return [
+        Step("render", render, data / "dataset.json"),
+        Step("pretrain", pretrain, encoder),
+        Step("evaluate", evaluate, out / "evaluation.json", inputs=(encoder,), captured=True),
+        Step("embed", embed, out / "features.parquet", inputs=(encoder,)),
+    ]
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the data set, the run and the report")] = Path("out/demo"),
+    recipe: Annotated[str, typer.Option(help="What to render: a preset or a YAML file")] = "demo",
+    config: Annotated[str, typer.Option(help="How to train: a preset or a YAML file")] = "demo",
+    seed: Annotated[int, typer.Option(min=0, help="The training seed")] = 0,
+    groups: Annotated[
+        int | None, typer.Option(min=1, help="How many groups to render, instead of the recipe's")
+    ] = None,
+) -> None:
+    """Render, pretrain, evaluate and report; the same command again resumes where it stopped."""
+    out.mkdir(parents=True, exist_ok=True)
+    steps = demo_steps(out, recipe, config, seed, groups)
+    journal = Journal(out / "steps.json")
+    run_all(steps, journal)
+    seconds = {step.name: journal.seconds(step) for step in steps}
+    report = write_report(out, {step.name: step.text for step in steps}, seconds)
+    score = report.results["encoder"]["linear"]
+    print(f"root {report.root}")
+    print(
+        f"{100 * score.mean:.1f} % balanced accuracy on {report.test_set.name} {report.test_set.split} "
+        f"({100 * score.low:.1f} to {100 * score.high:.1f}; chance {100 * report.chance:.1f}); one seed: a smoke result"
+    )
+    print(f"open {out / 'report.html'}")
+
+
+def run() -> None:
+    """Run the command line; a user's mistake is one line."""
+    try:
+        app()
+    except StepError as error:
+        print(f"error: {error}\nMend what it says above, then run the same command again.", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command again resumes", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

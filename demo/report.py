@@ -1,0 +1,135 @@
+"""Gathers what the steps left behind into report.json, and writes report.html from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from demo import provenance
+from demo.exhibits import neighbour_rows, read_metrics, sample_groups
+from demo.facts import LabelledSet, Pretraining, Rendering, Report, Score
+from demo.page import page
+from demo.pictures import Exhibits
+from manifests import DataSet, open_dataset
+from manifests.errors import UserError
+
+TEST_SET = "clipart26"
+SPLIT = "dev"
+
+
+def labelled_set_folder(name: str = TEST_SET) -> Path:
+    """Return where the trainer package keeps a labelled set."""
+    trainer = find_spec("trainer")
+    if trainer is None or not trainer.submodule_search_locations:
+        raise UserError(
+            "the package trainer is not installed; install viewmill with its extra: pip install viewmill[trainer]"
+        )
+    return Path(trainer.submodule_search_locations[0]) / "evaluation" / "sets" / name
+
+
+def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, float]) -> Report:
+    """Write report.json and report.html into `out` from its data, run, evaluation and features."""
+    data, tests = open_dataset(str(out / "data")), open_dataset(str(labelled_set_folder()))
+    metrics = read_metrics(out / "run" / "metrics.jsonl")
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    encoder = out / "run" / "encoder" / "model.safetensors"
+    scores = _scores(evaluation["results"])
+    test_set = _test_set(tests, scores)
+    report = Report(
+        date=provenance.now(),
+        commit=provenance.commit(),
+        root=data.root,
+        stream_ids=sorted({shard.stream_id for shard in data.version.shards}),
+        config_sha256=_sha256(out / "run" / "config.json"),
+        encoder_sha256=_sha256(encoder),
+        test_set=test_set,
+        chance=test_set.chance,
+        results=scores,
+        differences=_scores(evaluation["differences"]),
+        render=_rendering(data, out / "data" / "runs"),
+        pretrain=_pretraining(metrics),
+        seconds=sum(steps.values()),
+        steps=dict(steps),
+        commands=dict(commands),
+        hardware=provenance.hardware(),
+        versions=provenance.versions(),
+    )
+    (out / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / "report.html").write_text(page(report, _exhibits(out, data, tests, metrics)), encoding="utf-8")
+    return report
+
+
+def _scores(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Score]]:
+    return {
+        name: {measure: Score.model_validate(score) for measure, score in measures.items()}
+        for name, measures in values.items()
+    }
+
+
+def _test_set(tests: DataSet, scores: Mapping[str, Mapping[str, Score]]) -> LabelledSet:
+    return LabelledSet(
+        name=tests.version.name,
+        split=SPLIT,
+        root=tests.root,
+        images=scores["encoder"]["linear"].n,
+        classes=len(tests.version.label_names),
+    )
+
+
+def _rendering(data: DataSet, runs: Path) -> Rendering:
+    """Add up the runs that made images: a run that found everything done made none."""
+    summaries = [json.loads(path.read_text()) for path in sorted(runs.glob("*/summary.json"))]
+    made = sum(summary["images"] for summary in summaries)
+    seconds = sum(summary["seconds"] for summary in summaries if summary["images"])
+    return Rendering(
+        images=data.version.views_ok,
+        groups=data.version.groups_ok,
+        views_per_group=data.version.views_per_group,
+        seconds=seconds,
+        images_per_s=made / seconds if seconds else 0.0,
+    )
+
+
+def _pretraining(metrics: Sequence[Mapping[str, float]]) -> Pretraining:
+    """Sum up the windows; each weighs by the images that it saw."""
+    last = metrics[-1]
+    seen = [line["images_seen"] for line in metrics]
+    weights = [now - before for before, now in zip([0.0, *seen], seen, strict=False)]
+    seconds = sum(weight / line["images_per_s"] for weight, line in zip(weights, metrics, strict=True))
+    waited = sum(
+        weight / line["images_per_s"] * line["data_wait_fraction"]
+        for weight, line in zip(weights, metrics, strict=True)
+    )
+    return Pretraining(
+        images_seen=int(last["images_seen"]),
+        seconds=seconds,
+        images_per_s=last["images_seen"] / seconds,
+        data_wait_fraction=waited / seconds,
+        loss=last["loss"],
+    )
+
+
+def _exhibits(out: Path, data: DataSet, tests: DataSet, metrics: Sequence[dict[str, float]]) -> Exhibits:
+    recipes = [
+        (out / "data" / "recipes" / f"{stream}.json") for stream in sorted({s.stream_id for s in data.version.shards})
+    ]
+    return Exhibits(
+        groups=sample_groups(data),
+        neighbours=neighbour_rows(tests, SPLIT, out / "features.parquet", seed=0),
+        metrics=metrics,
+        recipe="\n".join(_pretty(path) for path in recipes),
+        config=_pretty(out / "run" / "config.json"),
+        shards=[(shard.shard.name, shard.shard.sha256) for shard in data.version.shards],
+    )
+
+
+def _pretty(path: Path) -> str:
+    return json.dumps(json.loads(path.read_text()), indent=2, ensure_ascii=False)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

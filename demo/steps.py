@@ -1,0 +1,127 @@
+"""Runs one command line after another and remembers how long each took, so that a run in pieces still adds up.
+
+Every command resumes by itself. A step that names its inputs is left out when nothing it reads has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import UserError
+
+
+class StepError(UserError):
+    """A step's command failed; it has said why itself."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: a module and its arguments, what it makes, and (if it cannot resume by itself) what it reads."""
+
+    name: str
+    arguments: tuple[str, ...]
+    product: Path
+    inputs: tuple[Path, ...] = ()
+    captured: bool = False  # standard output becomes the product
+
+    @property
+    def text(self) -> str:
+        """The command as one would type it."""
+        return shlex.join(["python", "-m", *self.arguments]) + (f" > {self.product}" if self.captured else "")
+
+
+class Journal:
+    """The seconds that each step has taken so far, in a small file beside the results."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._steps: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def seconds(self, step: Step) -> float:
+        """Return how long the step has taken in all."""
+        return float(self._entry(step)["seconds"])
+
+    def is_current(self, step: Step) -> bool:
+        """Say whether the step ended well on the very files that it would read now."""
+        done = self._entry(step)["finished"] and step.product.is_file()
+        return bool(done and step.inputs and self._entry(step)["inputs"] == _fingerprint(step.inputs))
+
+    def add(self, step: Step, seconds: float, *, finished: bool) -> None:
+        """Record a run; repeating a command that had finished, to no effect, adds no time."""
+        entry = self._entry(step)
+        repeated = entry["finished"] and not step.inputs
+        if not repeated:
+            entry["seconds"] = (0.0 if entry["finished"] else entry["seconds"]) + seconds
+        entry |= {"finished": finished, "inputs": _fingerprint(step.inputs)}
+        self._steps[step.name] = entry
+        temporary = self._path.with_suffix(".part")
+        temporary.write_text(json.dumps(self._steps, indent=2) + "\n")
+        temporary.replace(self._path)
+
+    def _entry(self, step: Step) -> dict[str, Any]:
+        entry = self._steps.get(step.name, {})
+        fresh = {"command": step.text, "seconds": 0.0, "finished": False, "inputs": ""}
+        return dict(entry) if entry.get("command") == step.text else fresh
+
+
+def run_all(steps: Sequence[Step], journal: Journal) -> None:
+    """Run the steps in order, saying what runs and how long it took.
+
+    Raises: StepError with the exit code of the command that failed.
+    """
+    for place, step in enumerate(steps, 1):
+        heading = f"[{place}/{len(steps)}] {step.name}"
+        if journal.is_current(step):
+            print(f"{heading}: done before", flush=True)
+            continue
+        print(f"{heading}: {step.text}", flush=True)
+        _run_timed(step, journal)
+        print(f"{heading}: {journal.seconds(step):.0f} s", flush=True)
+
+
+def _run_timed(step: Step, journal: Journal) -> None:
+    started, code = time.monotonic(), -signal.SIGINT
+    try:
+        code = _run(step)
+    finally:
+        journal.add(step, time.monotonic() - started, finished=code == 0)
+    if code != 0:
+        raise StepError(
+            f"the step “{step.name}” failed ({_ending(code)}): {step.text}", code if code > 0 else 128 - code
+        )
+
+
+def _run(step: Step) -> int:
+    command = [sys.executable, "-m", *step.arguments]
+    if not step.captured:
+        return subprocess.run(command, check=False).returncode
+    temporary = step.product.with_suffix(".part")
+    with temporary.open("wb") as file:
+        code = subprocess.run(command, stdout=file, check=False).returncode
+    if code == 0:
+        os.replace(temporary, step.product)
+    return code
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent" for path in paths]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else ""

@@ -1,0 +1,43 @@
+"""Nearest neighbours against a plain search."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from demo.neighbours import draw_queries, nearest, raw_pixels
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_neighbours_are_those_of_a_plain_search(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    features = random.standard_normal((30, 5)).astype(np.float32)
+    groups = random.integers(0, 12, 30)
+    found = nearest(features, np.array([3, 7]), groups, count=4)
+    for row, query in enumerate((3, 7)):
+        wide = features.astype(np.float64)
+        cosine = {i: wide[i] @ wide[query] / np.linalg.norm(wide[i]) / np.linalg.norm(wide[query]) for i in range(30)}
+        others = sorted((i for i in range(30) if groups[i] != groups[query]), key=lambda i: -cosine[i])
+        assert found[row].tolist() == others[:4]
+
+
+def test_no_image_of_the_querys_own_component_is_shown() -> None:
+    features = np.ones((6, 2), np.float32)
+    groups = np.array([0, 0, 0, 1, 2, 3])
+    assert nearest(features, np.array([1]), groups, count=3).tolist() == [[3, 4, 5]]
+
+
+def test_queries_are_one_a_class_and_repeat_for_a_seed() -> None:
+    labels = np.repeat(np.arange(10), 5)
+    queries = draw_queries(labels, 8, seed=0)
+    assert len(np.unique(labels[queries])) == 8
+    assert queries.tolist() == draw_queries(labels, 8, seed=0).tolist()
+    assert queries.tolist() != draw_queries(labels, 8, seed=1).tolist()
+
+
+def test_raw_pixels_are_centred_and_small() -> None:
+    images = [np.full((64, 48, 3), value, np.uint8) for value in (0, 255)]
+    rows = raw_pixels(images)
+    assert rows.shape == (2, 16 * 16 * 3)
+    assert np.allclose(rows[0], -0.5)
+    assert np.allclose(rows[1], 0.5)
