@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.shard import check_member_name
@@ -85,7 +85,7 @@ class VersionDoc(BaseModel):
     generation: int = 0
     parent: str | None = None
     shards: list[VersionShard]
-    views_per_group: int
+    views_per_group: int = Field(ge=1)
     extension: str  # of the images, as in .v00.<extension>
     label_names: list[str] = []
     tombstones: list[str] = []  # keys of groups that were taken down

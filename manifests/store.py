@@ -166,6 +166,11 @@ class Store:
         names = self._names(prefix)
         return [(name, size) for name, size in names if not name.rpartition("/")[2].startswith(".")]
 
+    def folders(self) -> Names:
+        """List the names of the folders directly in the store, sorted."""
+        found = self._fs.ls(self._root or "/", detail=True)
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
+
     def temporaries(self, prefix: str = "") -> Names:
         """List what killed writers left in a local folder, for `clean` to delete."""
         names = [name for name, _ in self._names(prefix)]

@@ -1,0 +1,213 @@
+"""`python -m manifests`: list, show, verify and adopt data sets, at a path or any fsspec URL."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.compute as pc
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from manifests import adopt as adopting
+from manifests import open_dataset
+from manifests.dataset import DataSet
+from manifests.documents import VersionDoc
+from manifests.errors import UserError
+from manifests.schema import VIEW_SCHEMA
+from manifests.store import Store
+from manifests.table import Columns
+from manifests.verify import verify as verify_dataset
+from manifests.version import newest, versions
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Url = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Root = Annotated[str | None, typer.Option(help="root of an older version, or its first digits")]
+
+_BRIEF = ["key", "view", "status", "label", "split", "width", "height", "prompt"]
+
+
+@app.command("ls")
+def list_(url: Url, as_json: AsJson = False) -> None:
+    """List the data sets in a folder, or the versions and shards of one data set."""
+    store = Store.open(url)
+    found = versions(store)
+    if found:
+        listing: dict[str, Any] = {"versions": [_summary(v) for v in found], "shards": _shards(found[0])}
+    else:
+        listing = {"data sets": _children(store)}
+        if not listing["data sets"]:
+            open_dataset(url)  # says what is there instead
+    if as_json:
+        print(json.dumps(listing, indent=2))
+        return
+    for title, entries in listing.items():
+        print(f"{title} of {store.url}:" if title != "data sets" else f"data sets in {store.url}:")
+        for entry in entries:
+            print("  " + "  ".join(f"{name} {value}" for name, value in entry.items()))
+
+
+def _children(store: Store) -> list[dict[str, Any]]:
+    stores = [(folder, Store.open(f"{store.url}/{folder}")) for folder in store.folders()]
+    found = [(folder, newest(child)) for folder, child in stores]
+    return [{"name": folder, **_summary(version)} for folder, version in found if version is not None]
+
+
+def _summary(version: VersionDoc) -> dict[str, Any]:
+    return {
+        "root": version.root(),
+        "kind": version.kind,
+        "generation": version.generation,
+        "groups": version.groups_ok,
+        "views": version.views_ok,
+        "bytes": version.tar_bytes,
+    }
+
+
+def _shards(version: VersionDoc) -> list[dict[str, Any]]:
+    return [{"name": s.shard.name, "groups": s.groups_ok, "bytes": s.shard.size} for s in version.shards]
+
+
+@app.command()
+def show(
+    url: Url,
+    key: Annotated[str | None, typer.Argument(help="show all columns of this group's rows")] = None,
+    group: Annotated[int | None, typer.Option(help="the same, by the group's number")] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a data set is and a few of its rows, or all that is known of one group."""
+    data = open_dataset(url, root=root)
+    facts = _facts(data) if key is None and group is None else {"rows": _group_rows(data, key, group)}
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for row in facts.pop("rows"):
+        if key is None and group is None:
+            print("  ".join(str(row[name]) for name in _BRIEF))
+        else:
+            known = [(name, value) for name, value in row.items() if value is not None]
+            print("\n".join(f"{name:17} {value}{_unit(name)}" for name, value in known), end="\n\n")
+    for name, value in facts.items():
+        print(f"{name:17} {value}")
+
+
+def _facts(data: DataSet) -> dict[str, Any]:
+    version = data.version
+    first = next((position for position, shard in enumerate(version.shards) if shard.views_ok), 0)
+    table = data.rows(shards=[first], ok_only=True)
+    filled = [name for name in table.column_names if table[name].null_count < len(table)]
+    return {
+        "rows": table.slice(0, 2 * version.views_per_group).select(_BRIEF).to_pylist(),
+        "url": data.url,
+        "name": version.name,
+        "licence": version.licence,
+        **_summary(version),
+        "views_per_group": version.views_per_group,
+        "extension": version.extension,
+        "shards": len(version.shards),
+        "labels": version.label_names,
+        "columns": filled,
+    }
+
+
+def _group_rows(data: DataSet, key: str | None, group: int | None) -> list[dict[str, Any]]:
+    column, value = ("key", key) if key is not None else ("group", group)
+    for position in range(len(data.version.shards)):
+        table = data.rows(shards=[position])
+        found = table.filter(pc.equal(table[column], value))
+        if len(found):
+            return list(found.to_pylist())
+    raise UserError(f"{data.url}: no group with {column} {value!r}")
+
+
+def _unit(name: str) -> str:
+    unit = VIEW_SCHEMA.field(name).metadata[b"unit"].decode() if name in VIEW_SCHEMA.names else ""
+    return f" {unit}" if unit in ("px", "bytes") else ""
+
+
+@app.command()
+def verify(
+    url: Url,
+    deep: Annotated[bool, typer.Option(help="decode every image too")] = False,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every hash, size, count and offset; exit code 3 if anything is not as promised."""
+    report = verify_dataset(url, deep=deep, root=root)
+    if as_json:
+        print(report.to_json())
+    else:
+        for problem in report.problems:
+            print(problem)
+        counts = f"{report.shards} shards, {report.groups} groups, {report.views} views, {report.bytes} bytes"
+        print(f"{'BROKEN' if report.problems else 'clean'}: {report.url} root {report.root}: {counts}")
+    if report.problems:
+        raise typer.Exit(3)
+
+
+@app.command()
+def adopt(
+    source: Annotated[Path, typer.Argument(help="folder of JPEG, PNG or WebP images")],
+    out: Annotated[str, typer.Argument(help="folder or URL of the data set to make")],
+    table: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet that names the images")] = None,
+    file_column: Annotated[str, typer.Option(help="column with the image's path in SOURCE")] = "file",
+    caption_column: Annotated[str, typer.Option(help="column with the caption")] = "caption",
+    label_column: Annotated[str, typer.Option(help="column with the class: a name, or an integer from 0")] = "label",
+    split_column: Annotated[str, typer.Option(help="column with train, test, …")] = "split",
+    group_column: Annotated[str, typer.Option(help="column that is equal for the views of one thing")] = "group",
+    groups_per_shard: Annotated[int, typer.Option(min=1)] = 1024,
+    name: Annotated[str, typer.Option(help="name on the card")] = "",
+    licence: Annotated[str | None, typer.Option(help="SPDX expression")] = None,
+) -> None:
+    """Make a data set of a folder of images, byte for byte; x_… columns of the table are kept."""
+    columns = Columns(file_column, caption_column, label_column, split_column, group_column)
+    with _progress("looking at images") as progress:
+        root = adopting.adopt(
+            source,
+            out,
+            table=table,
+            columns=columns,
+            groups_per_shard=groups_per_shard,
+            name=name,
+            licence=licence,
+            progress=progress,
+        )
+    print(root)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[adopting.Progress]:
+    """Show a bar on a terminal, and a line at every tenth otherwise."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: _print_tenths(what, done, total)
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_tenths(what: str, done: int, total: int) -> None:
+    if done * 10 // total != (done - 1) * 10 // total:
+        print(f"{what}: {done} of {total}", file=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
