@@ -6,7 +6,6 @@ writes other bytes.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from typing import Any, Literal
 
@@ -88,9 +87,3 @@ def encoder_fingerprint(config: EncodeConfig) -> dict[str, str]:
     version = features.version(library) or "unknown"
     settings = ",".join(f"{key}={value}" for key, value in sorted(_options(config).items()) if key != "format")
     return {"codec": config.codec, "encoder": f"pillow {pillow_version} {library} {version}", "settings": settings}
-
-
-def pixel_hash(pixels: np.ndarray) -> str:
-    """Hash shape and raw bytes, before any encoding."""
-    shape = "x".join(str(side) for side in pixels.shape)
-    return hashlib.sha256(shape.encode() + b":" + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -1,0 +1,291 @@
+"""The job: which shards are missing, who renders them, what to do when that fails, and the finished version.
+
+Running the same job again goes on where the last one ended, however it ended: only commit records say what is done.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from factory import numerics
+from factory.crew import DEPTH, START_TIMEOUT_S, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
+from factory.ledger import Ledger
+from factory.plan import plan_shard
+from factory.recipe import Recipe
+from factory.render import Assignment, scratch_folder
+from factory.resolve import Stream, claim, resolve
+from factory.runs import RunLog, new_run_id
+from factory.segments import Segment, extend, segment_of
+from manifests.commit import CommitRecord, winners
+from manifests.errors import UserError
+from manifests.store import Store
+from manifests.version import CardFacts, VersionDoc, VersionShard, newest, publish
+
+Progress = Callable[[CommitRecord], None]
+
+
+class JobError(UserError):
+    """Shards were given up; the others are rendered, and running the same command again tries these once more."""
+
+    exit_code = 4
+
+
+class StoppedError(UserError):
+    """The job was asked to stop and did, with everything finished that was begun."""
+
+    exit_code = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a job; nothing here decides a pixel."""
+
+    inline: bool = False
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float = 1.0
+    accept_numerics: bool = False
+    drain_s: float = 120.0
+
+
+@dataclass
+class Job:
+    """A folder, what it is to hold, and what of it is there."""
+
+    store: Store
+    stream: Stream
+    segments: list[Segment]
+    records: dict[int, CommitRecord]
+    options: Options
+    seen_numerics: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def shards(self) -> int:
+        """Count the shards that the folder is to hold."""
+        return sum(segment.shards for segment in self.segments)
+
+    @property
+    def missing(self) -> list[int]:
+        """List the shards without a record."""
+        return [shard for shard in range(self.shards) if shard not in self.records]
+
+
+def begin(recipe: Recipe, out: str, options: Options) -> Job:
+    """Check recipe and folder against each other and write down what is to be made.
+
+    Raises: UserError before anything is written, where the recipe is at fault.
+    """
+    folder = existing(out)
+    stream = resolve(recipe, folder)
+    store = folder or Store.open(out, create=True)
+    claim(store, stream)
+    segments = extend(store, stream.stream_id, recipe.groups, recipe.groups_per_shard)
+    records = winners(store, stream.stream_id)
+    return Job(store, stream, segments, records, options)
+
+
+def existing(out: str) -> Store | None:
+    """Open a folder if it is there."""
+    try:
+        return Store.open(out)
+    except UserError:
+        return None
+
+
+def finish(job: Job, command: str = "") -> str:
+    """Publish what is rendered as the newest version, once; returns its root."""
+    last = newest(job.store)
+    shards = [VersionShard.of(record) for _, record in sorted(job.records.items())]
+    if last and [shard.shard for shard in last.shards] == [shard.shard for shard in shards]:
+        if not job.store.exists("dataset.json"):
+            publish(job.store, last, card=card(job, command))
+        return last.root()
+    recipe = job.stream.recipe
+    version = VersionDoc(
+        kind="rendered",
+        generation=last.generation + 1 if last else 0,
+        parent=last.root() if last else None,
+        shards=shards,
+        views_per_group=recipe.views,
+        extension=_extension(recipe),
+        label_names=list(job.stream.prompts.label_names),
+        licence=recipe.licence,
+        name=recipe.name,
+    )
+    return publish(job.store, version, card=card(job, command))
+
+
+def _extension(recipe: Recipe) -> str:
+    from factory.encode import extension
+
+    return extension(recipe.encode)
+
+
+def card(job: Job, command: str) -> CardFacts:
+    """Say what a reader of the data set should know."""
+    recipe = job.stream.recipe
+    pairs = zip(recipe.sources, job.stream.fingerprints, strict=True)
+    sources = [f"{source.model}: images made by this generator, weights {f['sha256'][:16]}" for source, f in pairs]
+    return CardFacts(summary=recipe.description, sources=sources, command=command)
+
+
+def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Render every missing shard; returns the run's summary.
+
+    Raises: UserError for what no retry mends; JobError where shards were given up; StoppedError after a signal.
+    """
+    log = RunLog(job.store, new_run_id())
+    ledger = Ledger(job.missing, depth=DEPTH)
+    begun = time.monotonic()
+    crew = hire(job, log)
+    try:
+        with stop_signals() as stop:
+            _work(job, crew, ledger, stop, progress or (lambda record: None))
+    finally:
+        crew.close()
+        facts = summary(job, ledger, time.monotonic() - begun)
+        with suppress(UserError, OSError):  # a full disk has its own error already
+            log.summary(facts)
+            _sweep(job.store)
+    if stop.requested and ledger.open:
+        raise StoppedError(
+            f"stopped with {len(job.records)} of {job.shards} shards done; run the same command again to go on"
+        )
+    if ledger.failed:
+        raise JobError(_failures(ledger))
+    return facts
+
+
+def hire(job: Job, log: RunLog) -> Crew:
+    """Start the workers that the options ask for."""
+    assignment = Assignment(
+        job.stream.recipe, job.store.url, log.run_id, job.stream.fingerprints, job.stream.prompts.extra_types
+    )
+    options = job.options
+    if options.inline:
+        return InlineCrew(assignment)
+    count = min(options.workers, len(job.missing)) if options.workers else None
+    return RayCrew(assignment, address=options.address, workers=count, gpus_per_worker=options.gpus_per_worker)
+
+
+@dataclass
+class Stop:
+    """Whether and when the job was asked to stop."""
+
+    at_s: float | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Say whether a signal came."""
+        return self.at_s is not None
+
+    def is_overdue(self, limit_s: float) -> bool:
+        """Say whether what is in flight has had its time."""
+        return self.at_s is not None and time.monotonic() - self.at_s > limit_s
+
+
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Let SIGTERM and SIGINT ask for a stop; a second one means it."""
+    stop = Stop()
+    before: dict[signal.Signals, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.at_s = time.monotonic()
+        for known, handler in before.items():
+            signal.signal(known, handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(ValueError):  # only the main thread may; elsewhere there is nobody to press a key
+            before[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _work(job: Job, crew: Crew, ledger: Ledger, stop: Stop, progress: Progress) -> None:
+    """Hand out shards and take in what becomes of them, until all are settled or the job must stop."""
+    began, any_ready = time.monotonic(), False
+    while ledger.open:
+        held = crew.held()
+        if stop.requested and (not any(held.values()) or stop.is_overdue(job.options.drain_s)):
+            return
+        if not stop.requested:
+            _hand_out(job, crew, ledger)
+        for event in crew.wait(0.5):
+            any_ready = any_ready or isinstance(event, Ready)
+            _settle(job, ledger, event, progress)
+        if ledger.is_hopeless:
+            raise JobError(_failures(ledger))
+        if not any_ready and time.monotonic() - began > START_TIMEOUT_S:
+            raise UserError(
+                f"no worker was ready within {START_TIMEOUT_S:.0f} s; is the cluster busy? --inline needs none"
+            )
+
+
+def _hand_out(job: Job, crew: Crew, ledger: Ledger) -> None:
+    for _ in range(DEPTH):  # one each first, so that no worker holds two while another holds none
+        for worker, held in crew.held().items():
+            shard = ledger.next(held)
+            if shard is not None:
+                plan = plan_shard(job.stream.recipe, job.stream.prompts, segment_of(job.segments, shard), shard)
+                crew.hand(worker, plan)
+
+
+def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
+    match event:
+        case Ready(numerics=here):
+            if not job.options.accept_numerics:
+                known = [*(record.numerics for record in job.records.values()), *job.seen_numerics]
+                numerics.check_same(known, here, job.store.url)
+            job.seen_numerics.append(here)
+        case Finished(record=record):
+            ledger.finish(record.index)
+            job.records[record.index] = record
+            progress(record)
+        case Failed(error=error) if event.shard is None or isinstance(error, UserError):
+            raise error
+        case Failed(shard=int(shard), error=error):
+            ledger.strike(shard, f"{type(error).__name__}: {error}".splitlines()[0])
+        case Lost(shards=shards, was_preempted=was_preempted, reason=reason):
+            for shard in shards:
+                if was_preempted:
+                    ledger.give_back(shard)
+                else:
+                    ledger.strike(shard, f"its worker died: {reason}")
+
+
+def summary(job: Job, ledger: Ledger, seconds: float) -> dict[str, Any]:
+    """Say how a run went."""
+    records = [job.records[shard] for shard in sorted(ledger.done)]
+    images = sum(sum(record.views.values()) for record in records)
+    return {
+        "images": images,
+        "seconds": seconds,
+        "images_per_s": images / seconds if seconds > 0 else 0.0,
+        "shards": len(records),
+        "retries": ledger.retries,
+        "failed": {str(shard): reason for shard, reason in ledger.failed.items()},
+        "numerics": job.seen_numerics[0] if job.seen_numerics else {},
+    }
+
+
+def _failures(ledger: Ledger) -> str:
+    lines = [f"  shard {shard:06d}: {reason}" for shard, reason in sorted(ledger.failed.items())]
+    return "\n".join([f"{len(lines)} shards were given up; the others are done, run the same command again:", *lines])
+
+
+def _sweep(store: Store) -> None:
+    """Remove the scratch folder when nobody uses it any more."""
+    scratch = scratch_folder(store)
+    if store.is_local:
+        with suppress(OSError):
+            scratch.rmdir()

@@ -1,0 +1,163 @@
+"""The recipe: everything a person decides about a data set, checked before anything is spent.
+
+A recipe is a YAML file, a preset's name, or a finished data set's dataset.json. `identity` keeps what decides a pixel,
+and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from factory import settings
+from factory.encode import EncodeConfig
+from factory.generators.diffusion_config import DiffusionSource
+from factory.judge import JudgeConfig
+from factory.prompts import PromptConfig
+from factory.views import Independent
+from manifests.canonical import canonical_json, sha256_hex
+from manifests.errors import UserError
+from manifests.schema import FORMAT
+
+PRESETS = Path(__file__).parent / "recipes"
+
+# What a recipe says that no pixel depends on: the count may grow, and a name is only a name.
+NOT_IDENTITY = frozenset({"name", "description", "licence", "groups", "device", "sources", "prompts"})
+
+
+class Recipe(BaseModel):
+    """What to render; frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100)
+    description: str = ""
+    licence: str | None = None
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    groups: int = Field(ge=1, le=999_999_999)
+    views: int = Field(ge=1, le=100)
+    groups_per_shard: int = Field(default=64, ge=1, le=100_000)
+    sources: tuple[DiffusionSource, ...] = Field(min_length=1)
+    prompts: PromptConfig
+    strategy: Independent = Independent()
+    encode: EncodeConfig = EncodeConfig.model_validate({})
+    judge: JudgeConfig = JudgeConfig.model_validate({})
+    batch: int | Literal["auto"] = Field(default=8)
+    threads: int = Field(default=1, ge=1, le=256)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+
+
+def presets() -> list[str]:
+    """Name the recipes that come with the factory."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
+    """Load a YAML file, a preset or a data set's dataset.json, and apply `a.b=c` changes.
+
+    Raises: UserError with one line a mistake.
+    """
+    raw = settings.override(_read(source), changes)
+    words = (raw.get("prompts") or {}).get("words") if isinstance(raw.get("prompts"), Mapping) else None
+    if isinstance(words, Mapping):
+        raw["prompts"] = {**raw["prompts"], "words": {name: _word_list(name, value) for name, value in words.items()}}
+    return settings.validated(Recipe, raw, source)
+
+
+def _read(source: str) -> dict[str, Any]:
+    if source.rstrip("/").endswith("dataset.json"):
+        return _from_data_set(source)
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        if source not in presets():
+            hint = settings.nearest(source, presets())
+            raise UserError(f"{source}: neither a .yaml file, a dataset.json nor a preset{hint}")
+        path = PRESETS / f"{source}.yaml"
+    raw = _beside(settings.read_mapping(settings.read_text(path, "a recipe"), str(path)), path.parent)
+    if preset := raw.pop("preset", None):
+        if str(preset) not in presets():
+            raise UserError(f"{path}: preset: got {preset!r}{settings.nearest(str(preset), presets())}")
+        raw = settings.merge(_read(str(preset)), raw)
+    return raw
+
+
+def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take relative prompt and word files from the recipe's own folder."""
+    prompts = raw.get("prompts")
+    if not isinstance(prompts, Mapping):
+        return raw
+    prompts = dict(prompts)
+    if isinstance(prompts.get("file"), str):
+        prompts["file"] = _located(prompts["file"], folder)
+    if isinstance(prompts.get("words"), Mapping):
+        words = prompts["words"].items()
+        prompts["words"] = {name: _located(v, folder) if isinstance(v, str) else v for name, v in words}
+    return {**raw, "prompts": prompts}
+
+
+def _located(file: str, folder: Path) -> str:
+    return file if "://" in file else str(folder / file)
+
+
+def _word_list(name: str, value: Any) -> Any:
+    """A word list given as one text is the path of a file with a word a line."""
+    if not isinstance(value, str):
+        return value
+    lines = settings.read_text(Path(value), f"the word list prompts.words.{name}").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _from_data_set(source: str) -> dict[str, Any]:
+    from factory.segments import read_recipe, total_groups
+    from manifests.store import Store
+    from manifests.version import newest
+
+    url = source.rstrip("/").removesuffix("dataset.json").rstrip("/") or "."
+    store = Store.open(url)
+    version = newest(store)
+    streams = sorted({shard.stream_id for shard in version.shards}) if version else []
+    if len(streams) != 1:
+        raise UserError(f"{source}: expected one finished rendered data set, found {len(streams)} recipes in it")
+    stored = read_recipe(store, streams[0])
+    raw = {**stored.recipe, "groups": total_groups(store)}
+    if stored.prompts_sha256:
+        raw["prompts"] = {**raw["prompts"], "file": f"{url}/sources/{stored.prompts_sha256}"}
+    return raw
+
+
+def identity(recipe: Recipe, fingerprints: list[dict[str, str]], prompts_sha256: str | None) -> dict[str, Any]:
+    """Return all that decides a pixel; defaults are left out, so that a new option changes no old identity."""
+    chosen = recipe.model_dump(mode="json", exclude_defaults=True, exclude=set(NOT_IDENTITY))
+    prompts = recipe.prompts.model_dump(mode="json", exclude_defaults=True, exclude={"file"})
+    sources = [
+        {**source.model_dump(mode="json", exclude_defaults=True, exclude=set(source.LOCATIONS)), "weights": weights}
+        for source, weights in zip(recipe.sources, fingerprints, strict=True)
+    ]
+    if prompts_sha256:
+        prompts["sha256"] = prompts_sha256
+    always = {"format": FORMAT, "seed": recipe.seed, "batch": recipe.batch, "groups_per_shard": recipe.groups_per_shard}
+    return {**chosen, **always, "prompts": prompts, "sources": sources}
+
+
+def stream_id(identity: Mapping[str, Any]) -> str:
+    """Hash an identity."""
+    return sha256_hex(canonical_json(dict(identity)))
+
+
+def difference(old: Any, new: Any, path: str = "") -> list[str]:
+    """List what differs between two identities, a line a key."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted(old.keys() | new.keys())
+        return [line for key in keys for line in difference(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [line for i, (a, b) in pairs for line in difference(a, b, f"{path}.{i}")]
+    return [] if old == new else [f"{path}: {_shown(old)} there, {_shown(new)} here"]
+
+
+def _shown(value: Any) -> str:
+    text = "the default" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

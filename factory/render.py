@@ -1,0 +1,280 @@
+"""One shard: plan -> generate -> judge and encode -> tar, rows, record. The same in an actor and in the driver.
+
+The device draws one batch while a thread judges and encodes the one before; a Workshop puts one shard while it draws
+the next. Nothing here depends on time or order: equal plans give equal bytes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from factory.encode import encode, extension
+from factory.generators.protocol import Generator, Rendered, ViewRequest
+from factory.judge import Step, Verdict, judge, next_step, reason
+from factory.plan import Batch, GroupPlan, ShardPlan, cut_batches, request
+from factory.recipe import Recipe
+from factory.runs import RunLog
+from manifests import seeds
+from manifests.commit import CommitRecord, Group, View, commit_shard
+from manifests.errors import UserError
+from manifests.images import pixel_hash
+from manifests.store import Store
+
+QUEUE_BATCHES = 2
+
+Attempts = dict[tuple[int, int], list["Drawn"]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One attempt at one view; `data` is None where the judge refused it."""
+
+    request: ViewRequest
+    verdict: Verdict
+    data: bytes | None
+    row: dict[str, Any]
+
+
+@dataclass
+class Timings:
+    """Where a shard's time goes; stages overlap, so they may add up to more than the whole."""
+
+    prepare_s: float = 0.0
+    generate_s: float = 0.0
+    encode_s: float = 0.0
+    attempts: int = 0
+
+
+@dataclass
+class Bench:
+    """What a shard is made with: a recipe, its loaded generators, and the names of their weights."""
+
+    recipe: Recipe
+    generators: Sequence[Generator]
+    fingerprints: Sequence[dict[str, str]]
+    timings: Timings = field(default_factory=Timings)
+
+    def key(self, source: int, wanted: ViewRequest) -> Hashable:
+        """Return what requests must share to be rendered in one batch."""
+        return self.generators[source].batch_key(wanted)
+
+
+def draw_shard(plan: ShardPlan, bench: Bench) -> list[Group]:
+    """Render all views of a shard, trying again those that the judge refuses."""
+    _prepare(plan, bench)
+    recipe, attempts, batch_count = bench.recipe, Attempts(), 0
+    groups = {group.group: group for group in plan.groups}
+    wanted = [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
+        while wanted:
+            batches = cut_batches(wanted, bench.key, _batch_size(recipe))
+            drawn = list(_pipeline(batches, batch_count, bench, encoder))
+            batch_count += len(batches)
+            for one in drawn:
+                attempts.setdefault((one.request.group, one.request.view), []).append(one)
+            again = [
+                one.request for one in drawn if next_step(one.verdict, one.request.attempt, recipe.judge) == "again"
+            ]
+            wanted = [_next_attempt(failed, groups[failed.group], recipe) for failed in again]
+    return [_group(group, attempts, recipe) for group in plan.groups]
+
+
+def _batch_size(recipe: Recipe) -> int:
+    assert isinstance(recipe.batch, int), "batch: auto is resolved before anything is planned"
+    return recipe.batch
+
+
+def _prepare(plan: ShardPlan, bench: Bench) -> None:
+    begun = time.monotonic()
+    for number, generator in enumerate(bench.generators):
+        prompts = [(g.prompt.prompt, g.prompt.negative_prompt or "") for g in plan.groups if g.source == number]
+        if prompts:
+            generator.prepare(list(dict.fromkeys(prompts)))
+    bench.timings.prepare_s += time.monotonic() - begun
+
+
+def _step(drawn: Drawn, recipe: Recipe) -> Step:
+    return next_step(drawn.verdict, drawn.request.attempt, recipe.judge)
+
+
+def _next_attempt(failed: ViewRequest, group: GroupPlan, recipe: Recipe) -> tuple[int, ViewRequest]:
+    return group.source, request(recipe, group, failed.view, failed.attempt + 1)
+
+
+def _pipeline(batches: Sequence[Batch], first_index: int, bench: Bench, encoder: ThreadPoolExecutor) -> Iterator[Drawn]:
+    """Draw batches one after the other; a bounded queue of them waits for the encoder."""
+    waiting: deque[Future[list[Drawn]]] = deque()
+    for index, batch in enumerate(batches, first_index):
+        begun = time.monotonic()
+        rendered = render_batch(bench.generators[batch.source], batch)
+        bench.timings.generate_s += time.monotonic() - begun
+        bench.timings.attempts += len(batch.requests)
+        waiting.append(encoder.submit(_finish, batch, index, rendered, bench))
+        if len(waiting) > QUEUE_BATCHES:
+            yield from waiting.popleft().result()
+    for future in waiting:
+        yield from future.result()
+
+
+def render_batch(generator: Generator, batch: Batch) -> Rendered:
+    """Render a batch; when memory runs out, free what can be freed and try once more.
+
+    Raises: UserError with the remedy when it runs out again; the batch size decides pixels, so it is never halved.
+    """
+    import torch
+
+    try:
+        return generator.render(batch.requests, batch.size)
+    except (torch.OutOfMemoryError, MemoryError):
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    try:
+        return generator.render(batch.requests, batch.size)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        told = next(iter(str(error).splitlines()), "no memory")
+        remedy = f"render into a new folder with --set batch={max(1, batch.size // 2)}, or on a larger device"
+        raise UserError(f"out of memory twice with a batch of {batch.size} ({told}); {remedy}") from error
+
+
+def _finish(batch: Batch, index: int, rendered: Rendered, bench: Bench) -> list[Drawn]:
+    """Judge and encode a batch."""
+    begun, recipe, generator = time.monotonic(), bench.recipe, bench.generators[batch.source]
+    made_by = {"generator": generator.name, "generator_sha256": bench.fingerprints[batch.source]["sha256"]}
+    shared = {**made_by, "source": f"sources.{batch.source}", "batch_index": index, "batch_size": batch.size}
+    verdicts = judge(rendered.pixels, rendered.finite, rendered.flagged, recipe.judge)
+    drawn = []
+    for slot, (wanted, verdict) in enumerate(zip(batch.requests, verdicts, strict=True)):
+        pixels = rendered.pixels[slot]  # [H, W, 3]
+        row = {**_row(wanted, recipe), **shared, "slot": slot, **_looks(pixels, recipe), **generator.row(wanted)}
+        if rendered.latents is not None:
+            row["latent"] = rendered.latents[slot].tolist()
+        drawn.append(Drawn(wanted, verdict, encode(pixels, recipe.encode) if verdict == "ok" else None, row))
+    bench.timings.encode_s += time.monotonic() - begun
+    return drawn
+
+
+def _row(wanted: ViewRequest, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "group_seed": seeds.group_seed(recipe.seed, wanted.group),
+        "view_seed": wanted.seed,
+        "attempts": wanted.attempt + 1,
+        "strategy": recipe.strategy.name,
+        "prompt": wanted.prompt,
+        "negative_prompt": wanted.negative_prompt,
+        "guidance_scale": wanted.guidance_scale,
+        "class_id": wanted.class_id,
+        **wanted.parameters,
+    }
+
+
+def _looks(pixels: np.ndarray, recipe: Recipe) -> dict[str, Any]:
+    height, width = pixels.shape[:2]  # [H, W, 3]
+    codec = recipe.encode.codec
+    return {"width": width, "height": height, "codec": codec, "pixel_hash": pixel_hash(pixels)}
+
+
+def _group(plan: GroupPlan, attempts: Attempts, recipe: Recipe) -> Group:
+    views = [_view(attempts[plan.group, view], recipe) for view in range(recipe.views)]
+    shared = {"prompt_id": plan.prompt.prompt_id, "split": plan.prompt.split, **plan.prompt.extra}
+    return Group(plan.group, views, prompt=plan.prompt.prompt, label=plan.prompt.label, extra=shared)
+
+
+def _view(attempts: Sequence[Drawn], recipe: Recipe) -> View:
+    last = attempts[-1]
+    failed = {} if last.data else {"status": "quarantined", "reason": reason([one.verdict for one in attempts])}
+    return View({**last.row, **failed}, last.data, extension(recipe.encode))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that a worker must know besides the shards it is handed; travels to other processes."""
+
+    recipe: Recipe
+    url: str
+    run_id: str
+    fingerprints: list[dict[str, str]]
+    extra_types: dict[str, pa.DataType] = field(default_factory=dict)
+
+
+class Workshop:
+    """A process's loaded generators and its way to the store; renders the shards that it is handed."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._gate = threading.Lock()  # the device draws one shard at a time
+        self._generators: list[Generator] = []
+        self._numerics: dict[str, str] = {}
+
+    def open(self) -> dict[str, str]:
+        """Load the generators; returns the numerics of this process."""
+        import torch
+
+        from factory.generators import open_generator
+        from factory.numerics import numerics, pick_device
+
+        recipe = self._assignment.recipe
+        torch.set_num_threads(recipe.threads)
+        device = pick_device(recipe.device)
+        self._store = Store.open(self._assignment.url)
+        self._log = RunLog(self._store, self._assignment.run_id)
+        self._generators = [open_generator(s, device=device, threads=recipe.threads) for s in recipe.sources]
+        for source, generator, expected in zip(
+            recipe.sources, self._generators, self._assignment.fingerprints, strict=True
+        ):
+            if generator.fingerprint() != expected:
+                raise UserError(
+                    f"{source.model}: the weights here are not those of the recipe; give every worker the same files"
+                )
+        self._numerics = numerics(device, recipe.encode)
+        return self._numerics
+
+    def render(self, plan: ShardPlan) -> CommitRecord:
+        """Render one shard and commit it."""
+        with self._gate:
+            attempt = self._log.begun(plan.index)
+            begun = time.monotonic()
+            bench = Bench(self._assignment.recipe, self._generators, self._assignment.fingerprints)
+            groups = draw_shard(plan, bench)
+            images = sum(len(group.views) for group in groups)
+            seconds = time.monotonic() - begun
+        self._log.rendered(attempt, {"shard": plan.index, "images": images, "seconds": seconds, **vars(bench.timings)})
+        return self._commit(plan, groups)
+
+    def _commit(self, plan: ShardPlan, groups: Iterable[Group]) -> CommitRecord:
+        scratch = scratch_folder(self._store)
+        scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            return commit_shard(
+                self._store,
+                stream_id=plan.stream_id,
+                index=plan.index,
+                first_group=plan.first_group,
+                groups=list(groups),
+                numerics=self._numerics,
+                extra_types=self._assignment.extra_types,
+                scratch=scratch,
+            )
+        except OSError as error:
+            told = error.strerror or str(error)
+            raise UserError(f"{scratch}: {told}; free some space and run the same command again") from error
+
+    def close(self) -> None:
+        """Free the generators."""
+        for generator in self._generators:
+            generator.close()
+
+
+def scratch_folder(store: Store) -> Path:
+    """Return where shards are assembled: inside a local data set, so that `clean` finds what a killed worker leaves."""
+    return store.local_path("runs/scratch") or Path(tempfile.gettempdir())

@@ -1,0 +1,124 @@
+"""Recipe -> stream: read the prompts, hash the weights, settle the batch size, and so fix what will be rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from factory.generators.weights import fingerprint, inventory
+from factory.prompts import PromptTable, format_of, read_prompts
+from factory.recipe import Recipe, difference, identity, stream_id
+from factory.segments import StoredRecipe, read_recipe, stored_recipes
+from manifests.canonical import canonical_json, sha256_hex
+from manifests.errors import ConflictError
+from manifests.store import Store
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A recipe with everything it points to: what it renders is decided."""
+
+    recipe: Recipe
+    prompts: PromptTable
+    fingerprints: list[dict[str, str]]
+    licences: list[str]
+    identity: dict[str, Any]
+    stream_id: str
+    prompt_file: bytes | None
+
+    @property
+    def prompts_sha256(self) -> str | None:
+        """Return the hash of the prompt file, where there is one."""
+        return sha256_hex(self.prompt_file) if self.prompt_file is not None else None
+
+
+def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
+    """Read all that a recipe points to; a `batch: auto` is taken from the data set that is already there, else probed.
+
+    Raises: UserError naming what is missing.
+    """
+    prompts, prompt_file = read_prompts(recipe.prompts)
+    items = [inventory(source) for source in recipe.sources]
+    if recipe.batch == "auto":
+        recipe = recipe.model_copy(update={"batch": _batch_of(store) or probe_batch(recipe)})
+    if recipe.prompts.file:
+        settled = recipe.prompts.model_copy(update={"format": format_of(recipe.prompts)})
+        recipe = recipe.model_copy(update={"prompts": settled})
+    fingerprints = [fingerprint(item) for item in items]
+    chosen = identity(recipe, fingerprints, sha256_hex(prompt_file) if prompt_file is not None else None)
+    licences = sorted({item.licence for item in items})
+    return Stream(recipe, prompts, fingerprints, licences, chosen, stream_id(chosen), prompt_file)
+
+
+def _batch_of(store: Store | None) -> int | None:
+    streams = stored_recipes(store) if store else []
+    batch = read_recipe(store, streams[0]).identity["batch"] if store and streams else None
+    return int(batch) if batch is not None else None
+
+
+def probe_batch(recipe: Recipe) -> int:
+    """Find the largest power of two that the device renders with an eighth of its memory to spare; 8 on a CPU."""
+    import torch
+
+    from factory.numerics import pick_device
+
+    device = pick_device(recipe.device)
+    if not device.startswith("cuda"):
+        return 8
+    batch, memory = 1, torch.cuda.get_device_properties(torch.device(device)).total_memory
+    while batch < 256 and _peak_bytes(recipe, device, 2 * batch) <= memory * 7 // 8:
+        batch *= 2
+    return batch
+
+
+def _peak_bytes(recipe: Recipe, device: str, batch: int) -> float:
+    import torch
+
+    from factory.generators import open_generator
+    from factory.generators.protocol import ViewRequest
+
+    torch.cuda.reset_peak_memory_stats()
+    peak = 0.0
+    for source in recipe.sources:
+        generator = open_generator(source, device=device, threads=recipe.threads)
+        try:
+            wanted = [ViewRequest(0, view, 0, view, "a probe", "", max(source.guidance_grid)) for view in range(batch)]
+            generator.prepare([("a probe", "")])
+            generator.render(wanted, batch)
+            peak = max(peak, float(torch.cuda.max_memory_allocated()))
+        except torch.OutOfMemoryError:
+            return float("inf")
+        finally:
+            generator.close()
+            torch.cuda.empty_cache()
+    return peak
+
+
+def claim(store: Store, stream: Stream) -> None:
+    """Write the recipe and its prompt file into the folder, unless another recipe is there already.
+
+    Raises: ConflictError with a line a differing key.
+    """
+    check_same_recipe(store, stream)
+    if stream.prompt_file is not None:
+        store.put_bytes(stream.prompt_file, f"sources/{stream.prompts_sha256}")
+    recipe = stream.recipe.model_dump(mode="json", exclude_defaults=True)
+    stored = StoredRecipe(
+        stream_id=stream.stream_id, identity=stream.identity, recipe=recipe, prompts_sha256=stream.prompts_sha256
+    )
+    store.put_bytes(canonical_json(stored.model_dump()), f"recipes/{stream.stream_id}.json")
+
+
+def check_same_recipe(store: Store, stream: Stream) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises: ConflictError.
+    """
+    streams = stored_recipes(store)
+    others = [other for other in streams if other != stream.stream_id]
+    if not streams and store.exists("dataset.json"):
+        raise ConflictError(f"{store.url}: holds a data set that was not rendered from a recipe; choose another folder")
+    for other in others:
+        lines = difference(read_recipe(store, other).identity, stream.identity)
+        told = "\n".join(f"  {line}" for line in lines)
+        raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo:\n{told}")

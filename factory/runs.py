@@ -1,0 +1,80 @@
+"""runs/: what happened while rendering. Volatile, outside every hash, and never read to decide what is done.
+
+runs/<id>/summary.json says how a run went; runs/attempts/ holds two small files a shard attempt, so that killed runs
+can be counted and timed too: `begun` when a worker takes a shard, `rendered` when all its pixels are made and none is put.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from manifests.canonical import canonical_json
+from manifests.store import Store
+
+
+def new_run_id() -> str:
+    """Name a run so that names sort by start."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """Where one run writes down what its workers do."""
+
+    store: Store
+    run_id: str
+
+    def begun(self, shard: int) -> str:
+        """Note that a worker takes a shard; returns the name of the attempt."""
+        attempt = f"{shard:06d}-{uuid.uuid4().hex[:12]}"
+        self._note(
+            "begun", attempt, {"shard": shard, "host": socket.gethostname(), "pid": os.getpid(), "at_s": time.time()}
+        )
+        return attempt
+
+    def rendered(self, attempt: str, facts: dict[str, Any]) -> None:
+        """Note that all pixels of a shard are made."""
+        self._note("rendered", attempt, {**facts, "at_s": time.time()})
+
+    def summary(self, facts: dict[str, Any]) -> None:
+        """Write how the whole run went."""
+        self.store.put_bytes(canonical_json(facts), f"runs/{self.run_id}/summary.json")
+
+    def _note(self, event: str, attempt: str, facts: dict[str, Any]) -> None:
+        self.store.put_bytes(canonical_json(facts), f"runs/attempts/{self.run_id}.{attempt}.{event}.json")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What can be read back about the runs into a folder."""
+
+    begun: int
+    rendered: int
+    images: int
+    worker_s: float
+    images_per_s: float | None
+
+
+def read_runs(store: Store) -> RunFacts:
+    """Count and time the shard attempts of all runs; the rate is that of the newest run."""
+    names = [name.removeprefix("runs/attempts/") for name, _ in store.list("runs/attempts")]
+    finished = [name for name in names if name.endswith(".rendered.json")]
+    rendered = [(name.split(".")[0], json.loads(store.get_bytes(f"runs/attempts/{name}"))) for name in finished]
+    last_run = max((run for run, _ in rendered), default="")
+    newest = [facts for run, facts in rendered if run == last_run]
+    elapsed_s = max((f["at_s"] for f in newest), default=0.0) - min(
+        (f["at_s"] - f["seconds"] for f in newest), default=0.0
+    )
+    return RunFacts(
+        begun=len(names) - len(finished),
+        rendered=len(finished),
+        images=sum(facts["images"] for _, facts in rendered),
+        worker_s=sum(facts["seconds"] for _, facts in rendered),
+        images_per_s=sum(facts["images"] for facts in newest) / elapsed_s if elapsed_s > 0 else None,
+    )
