@@ -80,18 +80,11 @@ def class_name(dataset: DataSet, label: int) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read a run's metrics, one line a window; what a killed run wrote beyond its checkpoint was done again."""
-    lines: list[dict[str, float]] = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError:  # cut by a kill
-            continue
-        line = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
-        while lines and lines[-1]["images_seen"] >= line["images_seen"]:
-            lines.pop()
-        lines.append(line)
-    return lines
+    """Read a run's metrics, one line a window; what was not finite there is NaN here."""
+    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    if not lines:
+        raise UserError(f"{path} is empty: the run is shorter than one window of log_images; make it longer")
+    return [{key: float("nan") if value is None else float(value) for key, value in line.items()} for line in lines]
 
 
 def _pictures(dataset: DataSet, groups: GroupIndex, place: np.intp, label: str) -> list[Picture]:

@@ -21,14 +21,14 @@ TEST_SET = "clipart26"
 SPLIT = "dev"
 
 
-def labelled_set_folder(name: str = TEST_SET) -> Path:
-    """Return where the trainer package keeps a labelled set."""
+def labelled_set_folder() -> Path:
+    """Return where the trainer package keeps the labelled set."""
     trainer = find_spec("trainer")
     if trainer is None or not trainer.submodule_search_locations:
         raise UserError(
             "the package trainer is not installed; install viewmill with its extra: pip install viewmill[trainer]"
         )
-    return Path(trainer.submodule_search_locations[0]) / "evaluation" / "sets" / name
+    return Path(trainer.submodule_search_locations[0]) / "evaluation" / "sets" / TEST_SET
 
 
 def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, float]) -> Report:
@@ -95,20 +95,15 @@ def _rendering(data: DataSet, runs: Path) -> Rendering:
 
 
 def _pretraining(metrics: Sequence[Mapping[str, float]]) -> Pretraining:
-    """Sum up the windows; each weighs by the images that it saw."""
-    last = metrics[-1]
-    seen = [line["images_seen"] for line in metrics]
-    weights = [now - before for before, now in zip([0.0, *seen], seen, strict=False)]
-    seconds = sum(weight / line["images_per_s"] for weight, line in zip(weights, metrics, strict=True))
-    waited = sum(
-        weight / line["images_per_s"] * line["data_wait_fraction"]
-        for weight, line in zip(weights, metrics, strict=True)
-    )
+    """Sum up the windows; each one's share of waiting weighs by its time."""
+    last, ends = metrics[-1], [line["seconds"] for line in metrics]
+    lengths = [end - start for start, end in zip([0.0, *ends], ends, strict=False)]
+    waited = sum(line["data_wait_fraction"] * length for line, length in zip(metrics, lengths, strict=True))
     return Pretraining(
         images_seen=int(last["images_seen"]),
-        seconds=seconds,
-        images_per_s=last["images_seen"] / seconds,
-        data_wait_fraction=waited / seconds,
+        seconds=last["seconds"],
+        images_per_s=last["images_seen"] / last["seconds"],
+        data_wait_fraction=waited / last["seconds"],
         loss=last["loss"],
     )
 
