@@ -1,6 +1,6 @@
 """An exponential moving average of a module: parameters are averaged, buffers (running statistics, counters) copied.
 
-A copied buffer is the current one; averaging batch-norm statistics again would lag twice, and integers cannot be averaged.
+Batch-norm statistics are averages already and would lag twice; counters cannot be averaged.
 Call `update` after an optimizer step that was really taken, with the decay from `schedule.ema_decay`.
 """
 

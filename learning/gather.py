@@ -1,7 +1,7 @@
 """Collectives with the gradients that contrastive losses need; without a process group each is the identity.
 
-all_gather's backward sums over ranks what every rank says about this rank's rows (reduce-scatter), so that local anchors
-against gathered keys, scaled by `share_of_global_mean` and averaged by DDP, give the gradient of one process exactly.
+all_gather's backward sums what every rank says about this rank's rows (reduce-scatter), so that local anchors against
+gathered keys, scaled by `share_of_global_mean` and averaged by DDP, give the gradient of one process exactly.
 A mean in the backward, or no gradient through the gather, turns the gradient (cosine .6 to .99), and Adam hides it.
 """
 

@@ -1,7 +1,7 @@
 """The one contrastive loss: multi-positive cross-entropy over (queries, keys, ids), in linear memory.
 
-SimCLR, SupCon (L_out), StableRep, CLIP, MoCo and DCL are this function with other ids, towers and key sources. Anchors are
-the caller's own rows, keys the gathered ones; nothing here communicates, so the caller divides by the global count.
+SimCLR, SupCon (L_out), StableRep, CLIP, MoCo and DCL are this function with other ids, towers and key sources. Anchors
+are the caller's own rows, keys the gathered ones; nothing here communicates: the caller divides by the global count.
 Only the log-sum-exp needs the n x N logits, and it makes them in chunks, again in the backward pass.
 Sources: SupCon arXiv:2004.11362 eq. 2; StableRep arXiv:2306.00984 eq. 3; DCL arXiv:2110.06848 eq. 6.
 """
@@ -29,13 +29,13 @@ def multi_positive_nce(
 ) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the anchors that have a positive, and how many they are.
 
-    Anchor i sees the keys A(i): all of them but `exclude_index[i]` (-1: none), and `own_keys[i]`, a positive of its own.
+    Anchor i sees the keys A(i): all but `exclude_index[i]` (-1: none), and `own_keys[i]`, a positive of its own.
     Its positives P(i) are the keys of A(i) with its id. With s = query . key / temperature,
         L_i = log sum_{a in A(i)} exp s_ia  -  mean_{p in P(i)} s_ip .
     `decoupled` (DCL) sums over A(i) without P(i): every positive is compared with negatives only.
     An anchor without a positive (or, decoupled, without a negative) adds 0 and is not counted.
 
-    Shapes: queries [n, D], keys [N, D], query_ids [n], key_ids [N], exclude_index [n], own_keys [n, D]; both results [].
+    Shapes: queries [n, D], keys [N, D], query_ids [n], key_ids [N], exclude_index [n], own_keys [n, D]; results [].
     Dtype: at least float32, whatever autocast says; float64 stays float64. The count is int64.
     """
     _check_shapes(queries, keys, query_ids, key_ids, exclude_index, own_keys)
@@ -90,7 +90,7 @@ class _LogSumExp(torch.autograd.Function):
         return result
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         scaled, keys, result = ctx.saved_tensors
         result = result.masked_fill(result.isneginf(), torch.inf)  # an empty row has no softmax: exp(-inf) = 0

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 
 
-def warmup_cosine(
-    images_seen: int, *, peak: float, warmup_images: int, total_images: int, final: float = 0.0
-) -> float:
+def warmup_cosine(images_seen: int, *, peak: float, warmup_images: int, total_images: int, final: float = 0.0) -> float:
     """Return a rate that rises linearly from 0 to `peak`, then falls along half a cosine to `final` and stays there.
 
     Raises: ValueError when the warm-up is longer than the run.
@@ -23,7 +21,7 @@ def warmup_cosine(
 
 
 def cosine(images_seen: int, *, start: float, end: float, total_images: int) -> float:
-    """Return the value on half a cosine from `start` to `end`; `end` from `total_images` on (teacher momentum, weight decay)."""
+    """Return the value on half a cosine from `start` to `end`, and `end` from `total_images` on."""
     if images_seen >= total_images:
         return end
     return end + (start - end) * (1 + math.cos(math.pi * max(images_seen, 0) / total_images)) / 2
@@ -35,7 +33,7 @@ def ema_decay(
     """Return the EMA decay of one step of `batch_images`, so that a weight's share halves every `half_life_images`.
 
     Early on the half-life is at most `warmup_fraction` of the images seen, so that the random start is soon forgotten.
-    Source: the ramp of arXiv:2006.06676's training code (half-life in images, not steps, so that it survives a new batch size).
+    Source: the ramp of the code to arXiv:2006.06676; in images, not steps, so that it survives a new batch size.
     """
     if warmup_fraction is not None:
         half_life_images = min(half_life_images, images_seen * warmup_fraction)

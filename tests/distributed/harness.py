@@ -1,6 +1,6 @@
 """Run a function in n real processes joined by gloo over a file store, and hand back what each returned.
 
-A fork server that has torch imported already makes a process cost a tenth of a second instead of seconds.
+A fork server that has torch imported already makes a process cost tenths of a second instead of seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torch.distributed"])
+_CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "torch._dynamo"])  # DDP imports the last one
 
 
 def run_processes(n: int, function: Callable[..., Any], *args: Any, timeout_s: float = 60) -> list[Any]:
@@ -50,7 +50,13 @@ def _start(
 
 
 def _run(
-    rank: int, n: int, store: str, function: Callable[..., Any], args: tuple[Any, ...], timeout_s: float, out: Connection
+    rank: int,
+    n: int,
+    store: str,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    timeout_s: float,
+    out: Connection,
 ) -> None:
     torch.set_num_threads(1)
     try:
@@ -71,7 +77,9 @@ def _collect(connections: list[Connection], timeout_s: float) -> list[Any]:
     while waiting:
         ready = wait(waiting, timeout_s)
         if not ready:
-            raise TimeoutError(f"ranks {sorted(set(range(len(connections))) - set(results))} said nothing for {timeout_s} s")
+            raise TimeoutError(
+                f"ranks {sorted(set(range(len(connections))) - set(results))} said nothing for {timeout_s} s"
+            )
         for connection in ready:
             assert isinstance(connection, Connection)
             waiting.remove(connection)

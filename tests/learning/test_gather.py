@@ -46,16 +46,22 @@ def gradient_after_a_step(ids: Tensor, decoupled: bool) -> tuple[float, list[Ten
     return float(all_reduce_sum(loss) / world_size()), gradients
 
 
-@pytest.mark.parametrize("decoupled", [False, True])
-@pytest.mark.parametrize("ids", [UNEQUAL_IDS, ACROSS_IDS], ids=["unequal_counts", "positives_across_ranks"])
+CASES = [(ids, decoupled) for ids in (UNEQUAL_IDS, ACROSS_IDS) for decoupled in (False, True)]
+
+
+def gradients_of_all_cases() -> list[tuple[float, list[Tensor]]]:
+    return [gradient_after_a_step(ids, decoupled) for ids, decoupled in CASES]
+
+
 @pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_n_processes_give_the_gradient_of_one(n: int, ids: Tensor, decoupled: bool) -> None:
-    loss, gradients = gradient_after_a_step(ids, decoupled)
-    for rank_loss, rank_gradients in run_processes(n, gradient_after_a_step, ids, decoupled):
-        assert rank_loss == pytest.approx(loss, rel=1e-13)
-        assert len(rank_gradients) == len(gradients) > 0
-        for mine, reference in zip(rank_gradients, gradients, strict=True):
-            torch.testing.assert_close(mine, reference, rtol=0, atol=1e-13)
+def test_n_processes_give_the_gradient_of_one(n: int) -> None:
+    references = gradients_of_all_cases()
+    for results in run_processes(n, gradients_of_all_cases):
+        for (loss, gradients), (loss_of_one, gradients_of_one) in zip(results, references, strict=True):
+            assert loss == pytest.approx(loss_of_one, rel=1e-13)
+            assert len(gradients) == len(gradients_of_one) > 0
+            for mine, reference in zip(gradients, gradients_of_one, strict=True):
+                torch.testing.assert_close(mine, reference, rtol=0, atol=1e-13)
 
 
 def positives_of_one_row_each() -> int:

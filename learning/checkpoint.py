@@ -1,0 +1,138 @@
+"""Checkpoints that are whole or absent: `ckpt-<images seen>` folders of safetensors, JSON and a DONE file of hashes.
+
+A save fills a temporary folder, syncs it, and renames it: the rename is the commit point; older ones go after it.
+Tensors lie in tensors.safetensors, the nesting around them in state.json: nothing here is ever unpickled.
+One process writes (rank 0); a killed one leaves a temporary folder that the next save removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from learning.state import decode_state, encode_state
+
+_LOG = logging.getLogger(__name__)
+_NAME = re.compile(r"ckpt-(\d{12})")
+_TEMPORARY_PREFIX = ".tmp-ckpt-"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder that is not whole."""
+
+
+def save(
+    folder: Path, state: dict[str, Any], *, images_seen: int, keep_last: int = 3, keep_every_images: int | None = None
+) -> Path:
+    """Write `state` as the checkpoint of `images_seen` and drop old ones; return its folder.
+
+    A whole checkpoint of the same images is left as it is: the same images in the same order made the same state.
+    Kept are the newest `keep_last` and each whose images are a multiple of `keep_every_images`.
+    The state nests dicts, lists and tuples of tensors, numbers, bools, strings and None.
+    """
+    if keep_last < 1:
+        raise ValueError(f"keep_last is {keep_last}, expected at least 1: the newest checkpoint is always kept")
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
+        shutil.rmtree(leftover)
+    target = folder / f"ckpt-{images_seen:012d}"
+    if not _is_whole(target):
+        shutil.rmtree(target, ignore_errors=True)
+        _write_and_rename(target, state)
+    _drop_old(folder, keep_last, keep_every_images)
+    return target
+
+
+def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """Return (images_seen, state) of the newest whole checkpoint (tensors on the CPU) or None; log broken ones."""
+    for path in reversed(_checkpoints(folder)):
+        try:
+            return int(path.name.removeprefix("ckpt-")), load(path)
+        except (CheckpointError, OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+            _LOG.warning("skipped the checkpoint %s: %s", path, error)
+    return None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the state of one checkpoint folder, its hashes checked.
+
+    Raises: CheckpointError when it is unfinished or its bytes are not those that were saved.
+    """
+    _check(path)
+    tensors = load_file(path / "tensors.safetensors")
+    state: dict[str, Any] = decode_state(json.loads((path / "state.json").read_text()), tensors)
+    return state
+
+
+def _write_and_rename(target: Path, state: dict[str, Any]) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=target.parent))
+    try:
+        _write(temporary, state)
+        temporary.rename(target)
+    except BaseException:  # a full disk, an interrupt: give the space back
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(target.parent)
+
+
+def _write(temporary: Path, state: dict[str, Any]) -> None:
+    temporary.chmod(0o755)
+    skeleton, tensors = encode_state(state)
+    save_file(tensors, temporary / "tensors.safetensors")
+    (temporary / "state.json").write_text(json.dumps(skeleton))
+    hashes = {name: _sha256(temporary / name) for name in ("state.json", "tensors.safetensors")}
+    (temporary / "DONE").write_text(json.dumps(hashes))
+    for path in (*sorted(temporary.iterdir()), temporary):
+        _sync(path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _check(path)
+    except (CheckpointError, OSError, json.JSONDecodeError):
+        return False
+    return True
+
+
+def _check(path: Path) -> None:
+    if not (path / "DONE").is_file():
+        raise CheckpointError(f"{path.name} has no DONE file, its save never finished; remove the folder")
+    for name, expected in json.loads((path / "DONE").read_text()).items():
+        if (given := _sha256(path / name)) != expected:
+            raise CheckpointError(
+                f"{path.name}/{name} has sha256 {given[:12]}, expected {expected[:12]}; resume from an older one"
+            )
+
+
+def _drop_old(folder: Path, keep_last: int, keep_every_images: int | None) -> None:
+    for path in _checkpoints(folder)[:-keep_last]:
+        if not keep_every_images or int(path.name.removeprefix("ckpt-")) % keep_every_images:
+            (path / "DONE").unlink(missing_ok=True)  # first: a cut removal leaves nothing that looks whole
+            shutil.rmtree(path)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("ckpt-*") if _NAME.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
