@@ -1,7 +1,7 @@
 """A training state as plain JSON beside a flat table of tensors, and back without loss.
 
 JSON knows neither integer keys nor tuples, and both stand in optimizer states: so every container is written as
-{"dict": [[key, value], ...]}, {"list": [...]} or {"tuple": [...]}, a tensor as {"tensor": its name}, scalars as they are.
+{"dict": [[key, value], ...]}, {"list": [...]} or {"tuple": [...]}, a tensor as {"tensor": its name}, scalars plain.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ for images in itertools.count(int(sys.argv[2])):
 
 
 def killed_in_the_middle(folder: Path, start: int, delay_s: float) -> tuple[int, bool]:
-    """Kill a saver -9 some time after its second save began; return the last finished save, and if it died inside one."""
+    """Kill a saver -9 after its second save began; return its last finished save and whether it died inside one."""
     command = [sys.executable, "-c", SAVER, str(folder), str(start)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -73,5 +73,5 @@ def test_the_state_comes_back() -> None:
 
 
 def test_another_module_is_refused_by_the_names_that_differ() -> None:
-    with pytest.raises(ValueError, match=r"differ in \['0.bias', '0.weight', '1.bias', '1.weight'\]"):
+    with pytest.raises(ValueError, match=r"differ in \['0.0.0.bias', '0.0.0.weight', '0.0.1.bias'"):
         Ema(norm_model()).update(nn.Sequential(nn.Sequential(norm_model())), 0.9)
