@@ -70,7 +70,8 @@ class RunConfig(_Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     images: int = Field(default=100_000, ge=1)  # length of the run; an image counts once, however often it is cropped
     batch_images: int = Field(default=256, ge=2)  # over all ranks
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # auto: bfloat16 where the processor has it
+    ema_half_life_images: int | None = Field(default=None, ge=1)  # export an average of the weights; default: the last
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
     checkpoint_images: int = Field(default=50_000, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -89,6 +90,13 @@ class RunConfig(_Section):
                 f"expected a multiple of data.views ({self.data.views}), two groups or more"
             )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the weights: all but how fast the run is, what it logs and when it gives up."""
+        free = {"log_images", "checkpoint_images", "keep_checkpoints", "skip_budget"}
+        return self.model_dump(
+            mode="json", exclude={**dict.fromkeys(free, True), "data": {"workers", "corrupt_budget"}}
+        )
 
     @property
     def batch_groups(self) -> int:

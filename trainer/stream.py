@@ -171,7 +171,7 @@ def _check(
 
 
 def _shard_sizes(index: GroupIndex) -> list[int]:
-    return np.bincount(index.shard_position).tolist()
+    return [int(groups) for groups in np.bincount(index.shard_position)]
 
 
 def _stored_size(dataset: DataSet, index: GroupIndex) -> tuple[int, int]:

@@ -1,0 +1,33 @@
+"""What the objectives and the loop ask of other ranks, beyond the collectives of learning.gather."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from learning.gather import all_gather, all_reduce_sum, rank
+
+
+def own_columns(rows: int, device: torch.device) -> Tensor:
+    """Return where this rank's rows lie among the gathered ones: the column of itself, for every anchor.
+
+    Shapes: int64 [rows].
+    """
+    return rank() * rows + torch.arange(rows, device=device)
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Return whether the flag is set on some rank, so that all ranks decide alike."""
+    return bool(all_reduce_sum(torch.tensor(int(flag), device=device)).item())
+
+
+def check_same_weights(module: nn.Module) -> None:
+    """Raise RuntimeError unless every parameter has the same sum on all ranks.
+
+    Buffers are not compared: a batch-norm backbone normalises each rank's images by themselves.
+    """
+    with torch.no_grad():
+        sums = torch.stack([p.detach().double().sum() for p in module.parameters()])  # [P]
+    by_rank = all_gather(sums[None])  # [world, P]
+    if not torch.equal(by_rank, by_rank[:1].expand_as(by_rank)):
+        raise RuntimeError("ranks hold different weights; some step was taken by some of them only: this is a bug")

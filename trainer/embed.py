@@ -1,0 +1,73 @@
+"""Features of every image of a data set, as a Parquet file that joins with its rows by key and view."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from manifests.dataset import DataSet, open_dataset
+from trainer.encoders import Encoder, load_encoder
+
+_COLUMNS = ["key", "group", "view", "label"]
+_PLACE = ["stream_id", "shard", "offset", "size", "sha256", "status"]  # what DataSet.image needs
+_BATCH_IMAGES = 256
+
+
+def embed_dataset(checkpoint: str | Path, url: str, out: Path) -> int:
+    """Write key, group, view, label and float32 features of every image; return how many there are.
+
+    Raises: UserError for a checkpoint or data set that cannot be read; CorruptError at the first damaged image.
+    """
+    encoder, _ = load_encoder(checkpoint)
+    part = out.with_name(f"{out.name}.part-{uuid.uuid4().hex[:8]}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    try:
+        with pq.ParquetWriter(part, _schema(encoder.dimensions)) as writer:
+            for rows, features in embedded(encoder, open_dataset(url)):
+                writer.write_table(rows.append_column("features", features).cast(_schema(encoder.dimensions)))
+                count += len(rows)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def embedded(encoder: Encoder, dataset: DataSet) -> Iterator[tuple[pa.Table, pa.Array]]:
+    """Yield rows and their features, shard by shard in batches: memory does not grow with the data set."""
+    with ThreadPoolExecutor(4) as pool:
+        for shard in range(len(dataset.version.shards)):
+            rows = dataset.rows([*_COLUMNS, *_PLACE], shards=[shard], ok_only=True)
+            for start in range(0, len(rows), _BATCH_IMAGES):
+                batch = rows.slice(start, _BATCH_IMAGES)
+                images = list(pool.map(dataset.image, batch.to_pylist()))
+                features = embed_images(encoder, images)
+                flat = pa.array(features.ravel(), pa.float32())
+                yield batch.select(_COLUMNS), pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+
+
+@torch.no_grad()
+def embed_images(encoder: Encoder, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the features of images of any size, brought to the encoder's by a centred crop and bicubic resizing.
+
+    Shapes: uint8 [H, W, 3] each -> [n, D].
+    """
+    size = (encoder.preprocessing.size_px,) * 2
+    fitted = [np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC)) for image in images]
+    pixels = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).float() / 255  # [n, 3, S, S]
+    return encoder.eval()(encoder.normalize(pixels)).float().numpy()
+
+
+def _schema(dimensions: int) -> pa.Schema:
+    types = {"key": pa.string(), "group": pa.int64(), "view": pa.int16(), "label": pa.int64()}
+    return pa.schema([*types.items(), ("features", pa.list_(pa.float32(), dimensions))])

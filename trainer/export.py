@@ -1,0 +1,127 @@
+"""Write an encoder as a folder that timm loads by itself, and believe it only after reloading and comparing.
+
+model.safetensors + config.json   `timm.create_model("local-dir:FOLDER", pretrained=True)`
+heads.safetensors                 the objective's other weights (projection heads), by their names in training
+viewmill.json                     what made it: data roots, config, images seen
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from learning.checkpoint import load_newest
+from manifests.errors import UserError
+from trainer.config import parse_config
+from trainer.encoders import Encoder
+from trainer.run import read_pinned
+
+_TOLERANCE = 1e-5  # same weights, same machine: anything above is another network
+
+
+def export(objective: nn.Module, folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Write the encoder of an objective and its heads to a new folder, complete or not at all.
+
+    Raises: UserError when the folder exists; RuntimeError when what timm reloads is not what was written.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists already; choose another folder or remove it")
+    encoder: Encoder = objective.encoder
+    part = folder.with_name(f"{folder.name}.part-{uuid.uuid4().hex[:8]}")
+    part.mkdir(parents=True)
+    try:
+        save_file(_contiguous(encoder.backbone.state_dict()), part / "model.safetensors")
+        save_file(_heads(objective), part / "heads.safetensors")
+        _write_json(part / "config.json", timm_config(encoder))
+        _write_json(part / "viewmill.json", provenance)
+        _check_reload(encoder, part)
+        os.rename(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def export_run(run: Path, out: Path) -> int:
+    """Export the encoder of a run's newest checkpoint and return the images it had seen.
+
+    Raises: UserError if the folder is no run or has no checkpoint yet.
+    """
+    from trainer.objectives import build_objective
+
+    saved = read_pinned(run)
+    found = load_newest(run / "checkpoints")
+    if found is None:
+        raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
+    images_seen, state = found
+    objective = build_objective(parse_config(saved["config"], str(run)))
+    objective.load_state_dict(state["ema"] or state["objective"])
+    export(objective, out, {**saved, "images_seen": images_seen})
+    return images_seen
+
+
+def timm_config(encoder: Encoder) -> dict[str, Any]:
+    """Describe an encoder as timm's `config.json` does, with the preprocessing that it was trained with."""
+    pixels = encoder.preprocessing
+    known = encoder.backbone.pretrained_cfg
+    pretrained = {
+        "tag": "viewmill",
+        "custom_load": False,
+        "input_size": [3, pixels.size_px, pixels.size_px],
+        "fixed_input_size": bool(known.get("fixed_input_size", False)),
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "mean": list(pixels.mean),
+        "std": list(pixels.std),
+        "num_classes": 0,
+        "first_conv": known.get("first_conv"),
+        "classifier": known.get("classifier"),
+    }
+    return {
+        "architecture": encoder.architecture,
+        "num_classes": 0,
+        "num_features": encoder.dimensions,
+        "global_pool": _pool(encoder.backbone),
+        "model_args": {**encoder.arguments},
+        "pretrained_cfg": pretrained,
+    }
+
+
+def _pool(backbone: nn.Module) -> str:
+    pool = getattr(backbone, "global_pool", "")
+    return pool if isinstance(pool, str) else str(getattr(pool, "pool_type", ""))
+
+
+def _heads(objective: nn.Module) -> dict[str, Tensor]:
+    state = objective.state_dict()
+    return _contiguous({name: tensor for name, tensor in state.items() if not name.startswith("encoder.")})
+
+
+def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _check_reload(encoder: Encoder, folder: Path) -> None:
+    """Compare features of the reloaded network with this one's on images that no batch statistics touch."""
+    reloaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    size = encoder.preprocessing.size_px
+    images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
+    with torch.no_grad():
+        mine = encoder.backbone.cpu().eval()(images)
+        difference = (mine - reloaded.eval()(images)).abs().max().item()
+    if not difference <= _TOLERANCE:
+        raise RuntimeError(f"{folder}: the reloaded encoder's features differ by {difference:.2g}, above {_TOLERANCE}")

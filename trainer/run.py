@@ -1,0 +1,104 @@
+"""The folder of a run: what is pinned when it starts, and checked when the same command runs again.
+
+config.json      the whole config, the data sets' roots and the order's version: what decides the weights
+checkpoints/     whole or absent; the newest is where a run goes on
+metrics.jsonl    one line per window of images
+encoder/         the export, written last: its presence says that the run is finished
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from manifests.dataset import DataSet, open_dataset
+from manifests.errors import ConflictError, CorruptError, UserError
+from trainer.config import RunConfig, check_same, parse_config
+from trainer.order import ORDER_VERSION
+
+
+class Run:
+    """A run folder whose pinned facts agree with the config and the data at hand."""
+
+    def __init__(self, folder: Path, config: RunConfig, datasets: Sequence[DataSet]) -> None:
+        self.folder = folder
+        self.config = config
+        self.datasets = list(datasets)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def encoder(self) -> Path:
+        return self.folder / "encoder"
+
+    def provenance(self, images_seen: int) -> dict[str, Any]:
+        """Return what an export says about where it comes from."""
+        return {**_pinned(self.config, [dataset.root for dataset in self.datasets]), "images_seen": images_seen}
+
+    def pin(self) -> None:
+        """Write config.json if this is the run's first start."""
+        path = self.folder / "config.json"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            facts = _pinned(self.config, [dataset.root for dataset in self.datasets])
+            part.write_text(json.dumps(facts, indent=2) + "\n")
+            part.replace(path)
+
+
+def open_run(folder: Path, config: RunConfig, urls: Sequence[str]) -> Run:
+    """Open a run to start or go on: with the versions of the data that it began with.
+
+    Raises: ConflictError with a key-by-key difference if the folder holds another run; UserError for the data's faults.
+    """
+    if not (folder / "config.json").is_file():
+        _check_free(folder)
+        return Run(folder, config, [open_dataset(url) for url in urls])
+    saved = read_pinned(folder)
+    before = parse_config(saved["config"], f"{folder}/config.json")
+    check_same({"config": before.identity()}, {"config": config.identity()}, str(folder))
+    check_same({"order_version": saved["order_version"]}, {"order_version": ORDER_VERSION}, str(folder))
+    check_same({"data sets": len(saved["roots"])}, {"data sets": len(urls)}, str(folder))
+    return Run(folder, config, [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)])
+
+
+def read_pinned(folder: Path) -> dict[str, Any]:
+    """Read a run's config.json.
+
+    Raises: UserError if there is none; CorruptError if it is not what `pin` wrote.
+    """
+    path = folder / "config.json"
+    try:
+        saved = json.loads(path.read_text())
+        saved["config"], saved["roots"], saved["order_version"]
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no run: it has no config.json; give the folder that pretrain wrote") from None
+    except (ValueError, KeyError, TypeError):
+        raise CorruptError(f"{path} is damaged: it must hold config, roots and order_version") from None
+    return dict(saved)
+
+
+def _pinned(config: RunConfig, roots: Sequence[str]) -> dict[str, Any]:
+    return {"config": config.model_dump(mode="json"), "roots": list(roots), "order_version": ORDER_VERSION}
+
+
+def _reopen(url: str, root: str, folder: Path) -> DataSet:
+    try:
+        return open_dataset(url, root=root)
+    except CorruptError:
+        raise
+    except UserError as error:
+        raise ConflictError(f"{folder} was trained on version {root[:12]}: {error}") from None
+
+
+def _check_free(folder: Path) -> None:
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no run; choose a new or empty folder")
