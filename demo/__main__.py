@@ -67,9 +67,6 @@ def run() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command again resumes", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

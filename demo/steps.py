@@ -95,11 +95,9 @@ def run_all(steps: Sequence[Step], journal: Journal) -> None:
 
 
 def _run_timed(step: Step, journal: Journal) -> None:
-    started, code = time.monotonic(), -signal.SIGINT
-    try:
-        code = _run(step)
-    finally:
-        journal.add(step, time.monotonic() - started, finished=code == 0)
+    started = time.monotonic()
+    code = _run(step)
+    journal.add(step, time.monotonic() - started, finished=code == 0)
     if code != 0:
         raise StepError(
             f"the step “{step.name}” failed ({_ending(code)}): {step.text}", code if code > 0 else 128 - code
@@ -109,13 +107,26 @@ def _run_timed(step: Step, journal: Journal) -> None:
 def _run(step: Step) -> int:
     command = [sys.executable, "-m", *step.arguments]
     if not step.captured:
-        return subprocess.run(command, check=False).returncode
+        return _wait(subprocess.Popen(command))
     temporary = step.product.with_suffix(".part")
     with temporary.open("wb") as file:
-        code = subprocess.run(command, stdout=file, check=False).returncode
+        code = _wait(subprocess.Popen(command, stdout=file))
     if code == 0:
         os.replace(temporary, step.product)
     return code
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for the command also when asked to stop: it is asked too, and ends once what it has is safe."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))
+    try:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:  # the terminal has sent it to the whole process group
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ending(code: int) -> str:

@@ -1,7 +1,10 @@
 """Steps run, resume, are left out when nothing changed, and fail with the exit code of what failed."""
 
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,11 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "say.py").write_text("import sys\nprint(open(sys.argv[1]).read())\n")
     (tmp_path / "fail.py").write_text("import sys\nprint('half')\nsys.exit(int(sys.argv[1]))\n")
     (tmp_path / "die.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    (tmp_path / "linger.py").write_text(
+        "import pathlib, signal, sys, time\np = pathlib.Path(sys.argv[1])\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), p.write_text('safe'), sys.exit(75)))\n"
+        "p.write_text('begun')\ntime.sleep(60)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
 
@@ -81,3 +89,24 @@ def test_the_journal_names_no_interpreter(modules: Path) -> None:
     saved = json.loads((modules / "steps.json").read_text())
     assert saved["count"]["command"].startswith("python -m count_up ")
     assert sys.executable not in saved["count"]["command"]
+
+
+def test_a_polite_stop_reaches_the_command_and_waits_until_it_is_safe(modules: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from demo.steps import *\n"
+        "folder = Path(sys.argv[1]); step = Step('linger', ('linger', str(folder / 'state')), folder / 'never')\n"
+        "try: run_all([step], Journal(folder / 'steps.json'))\nexcept StepError as error: sys.exit(error.exit_code)\n"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", program, str(modules)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": f"{modules}{os.pathsep}."},
+    )
+    state = modules / "state"
+    deadline = time.monotonic() + 60
+    while not (state.exists() and state.read_text() == "begun") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    driver.terminate()
+    assert driver.wait(timeout=60) == 75
+    assert state.read_text() == "safe"
+    assert json.loads((modules / "steps.json").read_text())["linger"]["finished"] is False
