@@ -57,17 +57,18 @@ def main(
     print(f"open {out / 'report.html'}")
 
 
-def run() -> None:
-    """Run the command line; a user's mistake is one line."""
+def run_reporting(command: typer.Typer) -> int:
+    """Run a command line and return its exit code; a user's mistake is one line."""
     try:
-        app()
+        command()
     except StepError as error:
-        print(f"error: {error}\nMend what it says above, then run the same command again.", file=sys.stderr)
-        sys.exit(error.exit_code)
+        print(f"error: {error}\nWhat went wrong stands above. The same command again resumes here.", file=sys.stderr)
+        return error.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    run()
+    sys.exit(run_reporting(app))

@@ -26,7 +26,7 @@ class StepError(UserError):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # the command's own
 
 
 @dataclass(frozen=True)
