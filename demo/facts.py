@@ -73,6 +73,7 @@ class Report(Fact):
     commit: str | None
     root: str
     stream_ids: list[str]
+    generators: list[str]
     config_sha256: str
     encoder_sha256: str
     test_set: LabelledSet

@@ -44,6 +44,7 @@ def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, flo
         commit=provenance.commit(),
         root=data.root,
         stream_ids=sorted({shard.stream_id for shard in data.version.shards}),
+        generators=sorted({name or "an unnamed source" for name in data.rows(["generator"])["generator"].to_pylist()}),
         config_sha256=_sha256(out / "run" / "config.json"),
         encoder_sha256=_sha256(encoder),
         test_set=test_set,

@@ -27,7 +27,8 @@ def samples(report: Report, groups: Sequence[SampleGroup]) -> Markup:
     ]
     return _section(
         "What the generator drew",
-        f"{len(groups)} of {report.render.groups:,} groups, spread evenly over the data set, none picked by hand. "
+        f"{len(groups)} of {report.render.groups:,} groups by {', '.join(report.generators)}, spread evenly over the "
+        "data set, none picked by hand. "
         "All views of a row were rendered from one prompt: to the trainer they are one thing.",
         element("div", rows, class_="groups"),
     )
@@ -138,20 +139,21 @@ def training(report: Report, metrics: Sequence[dict[str, float]]) -> Markup:
 
 def limits(report: Report) -> Markup:
     """Say what the result shows and what it does not."""
-    able = [
-        "every image can be rendered again from its row, and every shard checked against the root below;",
-        "the encoder saw rendered images only, and the cliparts are other people's;",
-        "all methods share the test images and the way their one setting was chosen.",
+    shown = [
+        "Every image can be rendered again from its row, and every shard checked against the root below.",
+        "The encoder saw rendered images only, and the cliparts are other people's.",
+        "All methods share the test images and the way their one setting was chosen.",
     ]
-    unable = [
-        f"it is one training seed on “{report.test_set.split}”: the intervals cover the choice of test images, "
-        "not that of the seed;",
-        "it compares one small encoder after minutes of training with baselines, not methods with each other;",
-        "the ImageNet row learnt from over a million labelled photographs: it says how far there is to go.",
+    not_shown = [
+        f"What other seeds would give: this is one, on “{report.test_set.split}”, and the intervals cover the choice "
+        "of test images only.",
+        "Which method is best: one small encoder after minutes of training stands beside baselines, nothing more.",
+        "Learning without people's pictures: the generator learnt from them before it drew anything, and the ImageNet "
+        "reference from over a million labelled photographs.",
     ]
     columns = [
         element("div", element("h3", title), element("ul", [element("li", item) for item in items]))
-        for title, items in (("It is", able), ("It is not", unable))
+        for title, items in (("You can rely on this", shown), ("It does not show", not_shown))
     ]
     return _section("What this result is and is not", None, element("div", columns, class_="limits"))
 

@@ -56,6 +56,7 @@ def report() -> Report:
         commit="0123456789abcdef0123456789abcdef01234567",
         root="5be1a7" + "0f" * 29,
         stream_ids=["91c2d3" + "a4" * 29],
+        generators=["builtin:emoji-diffusion"],
         config_sha256="77" * 32,
         encoder_sha256="c0ffee" + "12" * 29,
         test_set=LabelledSet(name="clipart26", split="dev", root="dd" * 32, images=1204, classes=26),
