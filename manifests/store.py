@@ -51,7 +51,7 @@ class Store:
         except UserError:
             raise
         except Exception as error:  # every backend has exceptions of its own
-            raise UserError(f"{text}: cannot be opened: {remedy(error)}") from error
+            raise UserError(f"{text}: {remedy(error)}") from error
         return store
 
     def _prepare(self, create: bool) -> None:
@@ -73,7 +73,8 @@ class Store:
 
     def local_path(self, name: str) -> Path | None:
         """Return the object's path where the store is a local folder."""
-        return Path(self._path(name)) if self.is_local else None
+        path = self._path(name)
+        return Path(path) if self.is_local else None
 
     def put_file(self, local: Path, name: str) -> None:
         """Put a finished file under an immutable name; one that is there already is left alone.
@@ -177,7 +178,7 @@ class Store:
         return [name for name in names if name.rpartition("/")[2].startswith(".") and name.endswith(".tmp")]
 
     def _names(self, prefix: str) -> Listing:
-        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        folder = f"{check_member_name(prefix.rstrip('/'))}/" if prefix else ""
         try:
             found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -192,7 +193,7 @@ class Store:
     def delete(self, name: str) -> None:
         """Delete an object or a temporary; one that is gone already is no error."""
         folder, slash, last = name.rpartition("/")
-        check_member_name(folder + slash + last.removeprefix("."))
+        check_member_name(folder + slash + (last.removeprefix(".") if last.endswith(".tmp") else last))
         with self._explained(name), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 

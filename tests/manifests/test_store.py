@@ -1,0 +1,201 @@
+"""A folder that only ever shows whole objects, also on a full disk, a read-only target and in a bucket."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import CorruptError, UserError
+from manifests.store import Store
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request, tmp_path):
+    if request.param == "local":
+        return Store.open(tmp_path / "data", create=True)
+    return Store.open(request.getfixturevalue("s3_url"), create=True)
+
+
+def test_what_is_put_can_be_read_listed_and_deleted(store, tmp_path):
+    (tmp_path / "local").write_bytes(b"0123456789")
+    store.put_file(tmp_path / "local", "shards/a.tar")
+    store.put_bytes(b"", "shards/b.tar")
+    store.put_bytes(b"abc", "commits/c.json")
+    assert store.list("shards") == store.list("shards/") == [("shards/a.tar", 10), ("shards/b.tar", 0)]
+    assert store.list() == []
+    assert store.list("nowhere") == []
+    assert store.folders() == ["commits", "shards"]
+    assert store.get_bytes("shards/a.tar") == b"0123456789"
+    assert store.get_bytes("shards/a.tar", 3, 4) == b"3456"
+    assert store.get_bytes("shards/a.tar", 8) == b"89"
+    store.get_file("shards/a.tar", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"0123456789"
+    store.delete("shards/a.tar")
+    store.delete("shards/a.tar")
+    assert not store.exists("shards/a.tar")
+    assert store.exists("shards/b.tar")
+
+
+def test_an_object_that_is_there_is_left_alone(store, tmp_path):
+    store.put_bytes(b"first", "versions/v.json")
+    store.put_bytes(b"other", "versions/v.json")
+    assert store.get_bytes("versions/v.json") == b"first"
+    (tmp_path / "local").write_bytes(b"other")
+    store.put_file(tmp_path / "local", "versions/v.json")
+    assert store.get_bytes("versions/v.json") == b"first"
+
+
+def test_a_file_of_another_size_under_the_name_is_damage(store, tmp_path):
+    store.put_bytes(b"cut", "shards/a.tar")
+    (tmp_path / "local").write_bytes(b"whole content")
+    with pytest.raises(CorruptError, match=r"shards/a\.tar has 3 bytes: expected 13; delete it"):
+        store.put_file(tmp_path / "local", "shards/a.tar")
+
+
+def test_only_the_four_descriptions_are_replaced(store):
+    store.replace_bytes(b"one", "dataset.json")
+    store.replace_bytes(b"two", "dataset.json")
+    assert store.get_bytes("dataset.json") == b"two"
+    with pytest.raises(ValueError, match="immutable"):
+        store.replace_bytes(b"x", "versions/v.json")
+
+
+def test_absent_and_short_objects_are_errors_with_the_url(store):
+    store.put_bytes(b"0123", "shards/a.tar")
+    with pytest.raises(CorruptError, match=r"shards/none\.tar is absent"):
+        store.get_bytes("shards/none.tar")
+    with pytest.raises(CorruptError, match="ends at byte 4: expected 10"):
+        store.get_bytes("shards/a.tar", 2, 8)
+    with pytest.raises(CorruptError, match="absent"):
+        store.get_file("shards/none.tar", Path(os.devnull))
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ".hidden", ""])
+def test_no_name_leaves_the_folder(store, name):
+    for action in (store.get_bytes, store.exists, store.delete, store.local_path, lambda n: store.put_bytes(b"", n)):
+        with pytest.raises(CorruptError, match="plain and relative"):
+            action(name)
+
+
+@pytest.mark.parametrize("url", ["/nonexistent/folder", "s3://no-such-bucket/x", "nosuch://x"])
+def test_a_target_that_is_not_there_is_one_line_with_its_url(s3, url):
+    with pytest.raises(UserError) as caught:
+        Store.open(url)
+    assert str(caught.value).startswith(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_folder_of_a_bucket_can_be_made_but_not_a_bucket(s3, s3_url):
+    with pytest.raises(UserError, match="no such folder"):
+        Store.open(s3_url)
+    assert Store.open(s3_url, create=True).list() == []
+    with pytest.raises(UserError, match="no such bucket"):
+        Store.open("s3://no-such-bucket/x", create=True)
+
+
+def test_leftovers_of_killed_writers_are_no_objects_and_can_be_cleaned(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    script = (
+        "import os, sys; from pathlib import Path; from manifests.store import Store\n"
+        "store = Store.open(sys.argv[1])\n"
+        "os.link = lambda *a: os.kill(os.getpid(), 9)\n"
+        "store.put_bytes(b'x' * 1000, 'shards/a.tar')\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    assert store.list("shards") == []
+    [left] = store.temporaries("shards")
+    store.delete(left)
+    assert list((tmp_path / "shards").iterdir()) == []
+
+
+def test_racing_writers_leave_one_whole_object(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    contents = [bytes([i]) * 200_000 for i in range(8)]
+    threads = [threading.Thread(target=store.put_bytes, args=(data, "shards/a.tar")) for data in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.get_bytes("shards/a.tar") in contents
+    assert os.listdir(tmp_path / "shards") == ["a.tar"]  # noqa: PTH208 - hidden files count too
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from manifests.store import Store
+from tests.manifests.making import commit
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    store = Store.open(sys.argv[1], create=True)
+    commit(store, 0, Path(sys.argv[3]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_file_that_may_not_grow_is_one_clear_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    arguments = [sys.executable, "-c", LIMITED, str(tmp_path / "data"), "8192", str(tmp_path / "scratch")]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert result.stdout.startswith(f"UserError {tmp_path / 'scratch'}: the file is larger than this process may write")
+    assert result.stderr == ""
+    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+MOUNTED = """
+mount -t tmpfs -o size=40k none "$1" || exit 9
+head -c {filled} /dev/zero > "$1/filler"
+{remount}
+"$2" -c '
+import sys
+from pathlib import Path
+from manifests.errors import UserError
+from manifests.store import Store
+from tests.manifests.making import commit
+try:
+    store = Store.open(Path(sys.argv[1], "data"), create=True)
+    commit(store, 0, Path(sys.argv[2]))
+except UserError as error:
+    print("error:", error)
+' "$1" "$3"
+find "$1" -type f
+"""
+
+
+@pytest.mark.parametrize(
+    ("filled", "remount", "message"),
+    [(36000, "", "the disk is full: free some space"), (0, 'mount -o remount,ro "$1"', "the file system is read-only")],
+    ids=["full", "read-only"],
+)
+def test_a_full_disk_and_a_read_only_one_are_one_line_and_leave_nothing(tmp_path, filled, remount, message):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "scratch").mkdir()
+    script = MOUNTED.format(filled=filled, remount=remount)
+    arguments = ["sh", "-c", script, "sh", str(tmp_path / "disk"), sys.executable, str(tmp_path / "scratch")]
+    result = subprocess.run(
+        ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"]), *arguments],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    said, *files = result.stdout.splitlines()
+    assert said.startswith(f"error: {tmp_path / 'disk' / 'data'}")
+    assert message in said
+    assert files == [str(tmp_path / "disk" / "filler")]
+
+
+def test_a_folder_that_no_one_may_write_is_one_line():
+    with pytest.raises(UserError, match="/sys/viewmill: (not permitted|permission denied|the file system is read-only)"):
+        Store.open("/sys/viewmill", create=True)
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for target in ("file", "file/data"):
+        with pytest.raises(UserError, match="choose another target"):
+            Store.open(tmp_path / target, create=True)
