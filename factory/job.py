@@ -64,6 +64,7 @@ class Job:
     records: dict[int, CommitRecord]
     options: Options
     seen_numerics: list[dict[str, str]] = field(default_factory=list)
+    ready_at_s: float | None = None  # when the first worker had loaded its generators
 
     @property
     def shards(self) -> int:
@@ -102,7 +103,7 @@ def finish(job: Job, command: str = "") -> str:
     """Publish what is rendered as the newest version, once; returns its root."""
     last = newest(job.store)
     shards = [VersionShard.of(record) for _, record in sorted(job.records.items())]
-    if last and [shard.shard for shard in last.shards] == [shard.shard for shard in shards]:
+    if last and last.shards == shards:
         if not job.store.exists("dataset.json"):
             publish(job.store, last, card=card(job, command))
         return last.root()
@@ -149,7 +150,7 @@ def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
             _work(job, crew, ledger, stop, progress or (lambda record: None))
     finally:
         crew.close()
-        facts = summary(job, ledger, time.monotonic() - begun)
+        facts = summary(job, ledger, begun, time.monotonic())
         with suppress(UserError, OSError):  # a full disk has its own error already
             log.summary(facts)
             _sweep(job.store)
@@ -247,6 +248,7 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
                 known = [*(record.numerics for record in job.records.values()), *job.seen_numerics]
                 numerics.check_same(known, here, job.store.url)
             job.seen_numerics.append(here)
+            job.ready_at_s = job.ready_at_s or time.monotonic()
         case Finished(record=record):
             ledger.finish(record.index)
             job.records[record.index] = record
@@ -263,14 +265,16 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
                     ledger.strike(shard, f"its worker died: {reason}")
 
 
-def summary(job: Job, ledger: Ledger, seconds: float) -> dict[str, Any]:
-    """Say how a run went."""
+def summary(job: Job, ledger: Ledger, begun_s: float, ended_s: float) -> dict[str, Any]:
+    """Say how a run went; the rate leaves out the time until the first worker had loaded its generators."""
     records = [job.records[shard] for shard in sorted(ledger.done)]
     images = sum(sum(record.views.values()) for record in records)
+    ready_s = job.ready_at_s or ended_s
     return {
         "images": images,
-        "seconds": seconds,
-        "images_per_s": images / seconds if seconds > 0 else 0.0,
+        "start_s": ready_s - begun_s,
+        "seconds": ended_s - ready_s,
+        "images_per_s": images / (ended_s - ready_s) if ended_s > ready_s else 0.0,
         "shards": len(records),
         "retries": ledger.retries,
         "failed": {str(shard): reason for shard, reason in ledger.failed.items()},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,7 +45,7 @@ class Recipe(BaseModel):
     strategy: Independent = Independent()
     encode: EncodeConfig = EncodeConfig.model_validate({})
     judge: JudgeConfig = JudgeConfig.model_validate({})
-    batch: int | Literal["auto"] = Field(default=8)
+    batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = 8
     threads: int = Field(default=1, ge=1, le=256)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
 

@@ -119,6 +119,5 @@ def check_same_recipe(store: Store, stream: Stream) -> None:
     if not streams and store.exists("dataset.json"):
         raise ConflictError(f"{store.url}: holds a data set that was not rendered from a recipe; choose another folder")
     for other in others:
-        lines = difference(read_recipe(store, other).identity, stream.identity)
-        told = "\n".join(f"  {line}" for line in lines)
-        raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo:\n{told}")
+        told = "; ".join(difference(read_recipe(store, other).identity, stream.identity))
+        raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo: {told}")

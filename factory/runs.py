@@ -1,7 +1,7 @@
 """runs/: what happened while rendering. Volatile, outside every hash, and never read to decide what is done.
 
-runs/<id>/summary.json says how a run went; runs/attempts/ holds two small files a shard attempt, so that killed runs
-can be counted and timed too: `begun` when a worker takes a shard, `rendered` when all its pixels are made and none is put.
+runs/<id>/summary.json says how a run went. runs/attempts/ holds two small files a shard attempt, so that killed runs
+can be counted and timed too: `begun` when a worker takes a shard, `rendered` when its pixels are made and none is put.
 """
 
 from __future__ import annotations

@@ -77,21 +77,31 @@ def validated(model: type[Model], settings: Mapping[str, Any], where: str) -> Mo
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        lines = [f"{where}: {_problem(model, dict(problem))}" for problem in error.errors()]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
+        found: dict[str, list[str]] = {}
+        for problem in error.errors():
+            key, told = _problem(model, problem["loc"], problem["type"], problem["msg"], problem["input"])
+            found.setdefault(key, []).append(told)
+        lines = [f"{where}: {key}: {' or '.join(dict.fromkeys(told))}" for key, told in found.items()]
+        raise UserError("\n".join(lines)) from None
 
 
-def _problem(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = list(problem["loc"])
-    key = ".".join(str(part) for part in location) or "the whole"
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; it must be given"
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if isinstance(problem["input"], Mapping | list | tuple):
-        return f"{key}: {message}"
-    return f"{key}: got {problem['input']!r}, expected {message}"
+def _problem(model: type[BaseModel], loc: Sequence[str | int], kind: str, message: str, given: Any) -> tuple[str, str]:
+    """Say where and what; the branches of a union share a key, and so a line."""
+    if kind == "extra_forbidden":
+        known = _fields_at(model, loc[:-1])
+        return f"{_key(model, loc[:-1])}{loc[-1]}", f"unknown key{nearest(str(loc[-1]), known)}"
+    key = _key(model, loc).rstrip(".") or "the whole"
+    if kind == "missing":
+        return key, "missing; it must be given"
+    expected = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    is_short = not isinstance(given, Mapping | list | tuple)
+    return key, f"got {given!r}, expected {expected}" if is_short else f"expected {expected}"
+
+
+def _key(model: type[BaseModel], loc: Sequence[str | int]) -> str:
+    """Write a location with dots, leaving out the names that pydantic gives to the branches of a union."""
+    kept = [p for i, p in enumerate(loc) if isinstance(p, int) or p in _fields_at(model, loc[:i]) or i == 0]
+    return "".join(f"{part}." for part in kept)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,86 @@
+"""A contact sheet: one group a row, its prompt above, to look at before spending hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from factory.generators import open_generator
+from factory.numerics import pick_device
+from factory.plan import plan_shard
+from factory.render import Bench, draw_shard
+from factory.resolve import Stream
+from factory.segments import Segment
+from manifests.commit import Group
+from manifests.errors import UserError
+from manifests.images import decode_image
+
+GAP_PX = 4
+TEXT_PX = 14
+MAX_SIDE_PX = 256
+
+
+def contact_sheet(stream: Stream, groups: int, path: Path) -> Path:
+    """Render the first groups of a stream and write them as one PNG; no data set is written."""
+    import torch
+
+    recipe = stream.recipe
+    torch.set_num_threads(recipe.threads)
+    segment = Segment(stream_id=stream.stream_id, first_group=0, groups=groups, groups_per_shard=groups, first_shard=0)
+    device = pick_device(recipe.device)
+    generators = [open_generator(source, device=device, threads=recipe.threads) for source in recipe.sources]
+    try:
+        drawn = draw_shard(
+            plan_shard(recipe, stream.prompts, segment, 0), Bench(recipe, generators, stream.fingerprints)
+        )
+    finally:
+        for generator in generators:
+            generator.close()
+    return _write(sheet([group.prompt or "" for group in drawn], [_pictures(group) for group in drawn]), path)
+
+
+def _pictures(group: Group) -> list[np.ndarray | str]:
+    return [view.row["reason"] if view.data is None else decode_image(view.data) for view in group.views]
+
+
+def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray | str]]) -> Image.Image:
+    """Lay out rows of images under their titles; a text stands where there is no image.
+
+    Shapes: each image uint8 [H, W, 3]; a row's texts take the size of the row's largest image.
+    """
+    thumbs = [[cell if isinstance(cell, str) else _thumbnail(cell) for cell in row] for row in rows]
+    sizes = [cell.size for row in thumbs for cell in row if not isinstance(cell, str)] or [(64, 64)]
+    width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
+    columns = max(len(row) for row in rows)
+    line_px = TEXT_PX + height + 2 * GAP_PX
+    page = Image.new("RGB", (GAP_PX + columns * (width + GAP_PX), GAP_PX + len(rows) * line_px), "white")
+    pen = ImageDraw.Draw(page)
+    for number, (title, row) in enumerate(zip(titles, thumbs, strict=True)):
+        top = GAP_PX + number * line_px
+        pen.text((GAP_PX, top), title[: page.width // 6], fill="black")
+        for column, cell in enumerate(row):
+            corner = (GAP_PX + column * (width + GAP_PX), top + TEXT_PX)
+            if isinstance(cell, str):
+                pen.rectangle((*corner, corner[0] + width - 1, corner[1] + height - 1), fill="#dddddd")
+                pen.text(corner, cell, fill="black")
+            else:
+                page.paste(cell, corner)
+    return page
+
+
+def _thumbnail(pixels: np.ndarray) -> Image.Image:
+    image = Image.fromarray(pixels)
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
+    return image
+
+
+def _write(page: Image.Image, path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        page.save(path, format="PNG")
+    except OSError as error:
+        raise UserError(f"{path}: the contact sheet cannot be written: {error.strerror or error}") from error
+    return path

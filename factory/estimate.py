@@ -1,0 +1,98 @@
+"""What a recipe will make and cost, before anything is rendered: pure, but for the measuring of the rate."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from factory.plan import cut_batches, plan_shard, request
+from factory.recipe import Recipe
+from factory.resolve import Stream
+from factory.segments import Segment
+
+# Measured on rendered images of 256 px: bytes a pixel of each codec at its default settings.
+BYTES_PER_PIXEL = {"jpeg": 0.8, "webp": 0.7, "webp-lossless": 2.3, "png": 2.5}
+
+
+def estimate(
+    stream: Stream, *, images_per_s: float | None = None, workers: int = 1, price_per_hour: float | None = None
+) -> dict[str, Any]:
+    """Say what the whole recipe amounts to; time and cost where a rate for one worker is given."""
+    recipe = stream.recipe
+    images = recipe.groups * recipe.views
+    shards = -(-recipe.groups // recipe.groups_per_shard)
+    facts: dict[str, Any] = {
+        "name": recipe.name,
+        "stream_id": stream.stream_id,
+        "groups": recipe.groups,
+        "views": recipe.views,
+        "images": images,
+        "shards": shards,
+        "prompts": len(stream.prompts),
+        "batch": recipe.batch,
+        "batches_per_shard": _batches(stream),
+        "bytes": _bytes(recipe, images),
+        "licences": stream.licences,
+    }
+    if images_per_s:
+        hours = images / images_per_s / 3600
+        facts |= {"images_per_s": images_per_s, "worker_hours": hours, "hours": hours / min(workers, shards)}
+        facts |= {"cost": hours * price_per_hour} if price_per_hour is not None else {}
+    return facts
+
+
+def _batches(stream: Stream) -> int:
+    """Count the batches of the first shard, where no view is tried again; guidance scales do not share one."""
+    recipe = stream.recipe
+    assert isinstance(recipe.batch, int)
+    plan = plan_shard(recipe, stream.prompts, first_segment(stream), 0)
+    wanted = [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
+    return len(cut_batches(wanted, lambda source, one: one.guidance_scale, recipe.batch))
+
+
+def first_segment(stream: Stream) -> Segment:
+    """Return the segment that a new data set of this recipe begins with."""
+    recipe = stream.recipe
+    return Segment(
+        stream_id=stream.stream_id,
+        first_group=0,
+        groups=recipe.groups,
+        groups_per_shard=recipe.groups_per_shard,
+        first_shard=0,
+    )
+
+
+def _bytes(recipe: Recipe, images: int) -> int | None:
+    """Guess the size of the images, where every source says how large its own are."""
+    sizes = [(source.width, source.height, source.resize_px) for source in recipe.sources]
+    pixels = [_pixels(width, height, resize) for width, height, resize in sizes if width and height]
+    if len(pixels) < len(sizes):
+        return None
+    return round(images * sum(pixels) / len(pixels) * BYTES_PER_PIXEL[recipe.encode.codec])
+
+
+def _pixels(width: int, height: int, resize_px: int | None) -> float:
+    scale = resize_px / min(width, height) if resize_px else 1.0
+    return width * height * scale * scale
+
+
+def measure(stream: Stream, *, batches: int = 2) -> float:
+    """Render a few batches on this machine and return images/s of one worker; the first one warms up."""
+    from factory.generators import open_generator
+    from factory.numerics import pick_device
+    from factory.render import Bench, render_batch
+
+    recipe = stream.recipe
+    assert isinstance(recipe.batch, int)
+    device = pick_device(recipe.device)
+    generators = [open_generator(source, device=device, threads=recipe.threads) for source in recipe.sources]
+    bench = Bench(recipe, generators, stream.fingerprints)
+    plan = plan_shard(recipe, stream.prompts, first_segment(stream), 0)
+    wanted = [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
+    cut = cut_batches(wanted, bench.key, recipe.batch)
+    chosen = [cut[i % len(cut)] for i in range(batches + 1)]
+    render_batch(generators[chosen[0].source], chosen[0])
+    begun = time.monotonic()
+    for batch in chosen[1:]:
+        render_batch(generators[batch.source], batch)
+    return sum(len(batch.requests) for batch in chosen[1:]) / (time.monotonic() - begun)
