@@ -17,6 +17,7 @@ from manifests.dataset import GroupIndex, decode_image
 from manifests.errors import UserError
 
 GROUPS_SHOWN = 16
+VIEWS_SHOWN = 8  # more do not fit a row
 QUERIES_SHOWN = 8
 NEIGHBOURS_SHOWN = 6
 MEDIA_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
@@ -89,7 +90,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def _pictures(dataset: DataSet, groups: GroupIndex, place: np.intp, label: str) -> list[Picture]:
     media_type = MEDIA_TYPES[dataset.version.extension]
-    views = [_bytes(dataset, groups, place, view) for view in range(groups.offsets.shape[1])]
+    views = [_bytes(dataset, groups, place, view) for view in range(min(VIEWS_SHOWN, groups.offsets.shape[1]))]
     return [Picture(f"data:{media_type};base64,{base64.b64encode(data).decode()}", label) for data in views]
 
 
