@@ -1,4 +1,4 @@
-"""Generators behind one protocol: open one by its source, and say what it is without loading it."""
+"""Generators behind one protocol: open one by its source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from factory.generators.protocol import Generator, Rendered, ViewRequest
 from factory.settings import validated
 from manifests.errors import UserError
 
-__all__ = ["Generator", "Rendered", "ViewRequest", "fingerprint", "open_generator"]
+__all__ = ["Generator", "Rendered", "ViewRequest", "open_generator"]
 
 SOURCES = {"diffusion": DiffusionSource}
 
@@ -26,13 +26,6 @@ def open_generator(source: DiffusionSource | Mapping[str, Any], *, device: str =
 
     torch.set_num_threads(threads)
     return Diffusion(_parsed(source), device=device)
-
-
-def fingerprint(source: DiffusionSource | Mapping[str, Any]) -> dict[str, str]:
-    """Return what the opened generator's `fingerprint` would, from its files alone: no torch, no device."""
-    from factory.generators import weights
-
-    return weights.fingerprint(weights.inventory(_parsed(source)))
 
 
 def _parsed(source: DiffusionSource | Mapping[str, Any]) -> DiffusionSource:

@@ -40,20 +40,64 @@ class Layout:
 
     denoiser: str
     schedulers: frozenset[str]
+    needed: frozenset[str]
     encoded: tuple[int, ...]
     embeddings: tuple[str, ...]
     negatives: tuple[str, ...] = ()
+    optional: frozenset[str] = frozenset()
     packed: bool = False
 
 
 _POOLED = ("prompt_embeds", "pooled_prompt_embeds")
 _NEGATIVE_POOLED = ("negative_prompt_embeds", "negative_pooled_prompt_embeds")
+_ONE_TEXT = frozenset({"vae", "scheduler", "text_encoder", "tokenizer"})
+_TWO_TEXTS = _ONE_TEXT | {"text_encoder_2", "tokenizer_2"}
+_IMAGE = frozenset({"feature_extractor", "image_encoder"})
 
 LAYOUTS = {
-    "StableDiffusionPipeline": Layout("unet", UNET_SCHEDULERS, (0,), ("prompt_embeds",), ("negative_prompt_embeds",)),
-    "StableDiffusionXLPipeline": Layout("unet", UNET_SCHEDULERS, (0, 2), _POOLED, _NEGATIVE_POOLED),
-    "LatentConsistencyModelPipeline": Layout("unet", frozenset({"LCMScheduler"}), (0,), ("prompt_embeds",)),
-    "StableDiffusion3Pipeline": Layout("transformer", FLOW_SCHEDULERS, (0, 2), _POOLED, _NEGATIVE_POOLED),
-    "FluxPipeline": Layout("transformer", FLOW_SCHEDULERS, (0, 1), _POOLED, packed=True),
+    "StableDiffusionPipeline": Layout(
+        denoiser="unet",
+        schedulers=UNET_SCHEDULERS,
+        needed=_ONE_TEXT | {"unet"},
+        optional=_IMAGE | {"safety_checker"},
+        encoded=(0,),
+        embeddings=("prompt_embeds",),
+        negatives=("negative_prompt_embeds",),
+    ),
+    "StableDiffusionXLPipeline": Layout(
+        denoiser="unet",
+        schedulers=UNET_SCHEDULERS,
+        needed=_TWO_TEXTS | {"unet"},
+        optional=_IMAGE,
+        encoded=(0, 2),
+        embeddings=_POOLED,
+        negatives=_NEGATIVE_POOLED,
+    ),
+    "LatentConsistencyModelPipeline": Layout(
+        denoiser="unet",
+        schedulers=frozenset({"LCMScheduler"}),
+        needed=_ONE_TEXT | {"unet"},
+        optional=_IMAGE | {"safety_checker"},
+        encoded=(0,),
+        embeddings=("prompt_embeds",),
+    ),
+    "StableDiffusion3Pipeline": Layout(
+        denoiser="transformer",
+        schedulers=FLOW_SCHEDULERS,
+        needed=_TWO_TEXTS | {"transformer"},
+        optional=_IMAGE | {"text_encoder_3", "tokenizer_3"},
+        encoded=(0, 2),
+        embeddings=_POOLED,
+        negatives=_NEGATIVE_POOLED,
+    ),
+    "FluxPipeline": Layout(
+        denoiser="transformer",
+        schedulers=FLOW_SCHEDULERS,
+        needed=_TWO_TEXTS | {"transformer"},
+        optional=_IMAGE,
+        encoded=(0, 1),
+        embeddings=_POOLED,
+        packed=True,
+    ),
 }
 SCHEDULERS = UNET_SCHEDULERS | FLOW_SCHEDULERS

@@ -62,10 +62,9 @@ def _hub(name: str, revision: str, variant: str | None) -> Path:
     try:
         return Path(DiffusionPipeline.download(name, revision=revision, variant=variant, use_safetensors=True))
     except Exception as error:  # the hub client raises a dozen kinds, and each means the same to the user
-        text = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{name}@{revision}: could not be fetched from the hub ({type(error).__name__}: {text})"
-        ) from error
+        text = " ".join(str(error).split())[:200]
+        remedy = "check id, revision and network, and HF_TOKEN where the model is gated"
+        raise UserError(f"{name}@{revision}: could not be fetched from the hub; {remedy} ({text})") from error
 
 
 def licence(folder: Path) -> str:

@@ -58,6 +58,7 @@ def inventory(source: DiffusionSource) -> Inventory:
     index = _read_json(location.folder, "model_index.json", f"{source.model}: no diffusers folder")
     pipeline = _pipeline(source, index)
     components = _components(source.model, index)
+    _check_fits(source.model, pipeline, set(components))
     files = {"model_index.json": location.folder / "model_index.json"}
     for name, (library, _) in components.items():
         override = source.vae if name == "vae" else None
@@ -135,6 +136,14 @@ def _components(model: str, index: dict[str, Any]) -> dict[str, tuple[str, str]]
                 f"{model}: model_index.json takes {name} from {list(value)}; expected a class of {', '.join(LIBRARIES)}"
             )
     return {name: (str(value[0]), str(value[1])) for name, value in present.items()}
+
+
+def _check_fits(model: str, pipeline: str, components: set[str]) -> None:
+    layout = LAYOUTS[pipeline]
+    if missing := sorted(layout.needed - components):
+        raise UserError(f"{model}: {pipeline} needs {', '.join(missing)}, which its model_index.json does not name")
+    if extra := sorted(components - layout.needed - layout.optional):
+        raise UserError(f"{model}: {pipeline} has no place for {', '.join(extra)}; leave `pipeline` to the folder")
 
 
 def _component_files(folder: Path, name: str, library: str, source: DiffusionSource) -> list[Path]:

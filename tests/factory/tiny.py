@@ -1,6 +1,7 @@
-"""Tiny random-weight diffusers folders (below 1 MB) in the layouts of Stable Diffusion 1.5, 2 and XL, SD3, Flux and LCM, built without a hub.
+"""Tiny random-weight diffusers folders (below 1 MB): the layouts of SD 1.5, 2 and XL, SD3, Flux and LCM, without a hub.
 
-Every layout makes 32 × 32 images from latents of 8 × 8. `folder(layout)` builds once a session, `build(layout, path)` builds one to tamper with.
+Every layout makes 32 × 32 images from latents of 8 × 8. `folder(layout)` builds once a session, `build(layout, path)`
+builds one to tamper with.
 """
 
 from __future__ import annotations
@@ -29,8 +30,19 @@ def folder(layout: str) -> Path:
     return build(layout, Path(session().name) / layout)
 
 
+def source(layout: str, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a diffusion source that renders the shared folder in three steps."""
+    return {
+        "family": "diffusion",
+        "model": str(folder(layout)),
+        "steps": 3,
+        "width": IMAGE_PX,
+        "height": IMAGE_PX,
+    } | changes
+
+
 def build(layout: str, path: Path, *, seed: int = 0, safety: str | None = None) -> Path:
-    """Save one layout; `safety` "always" or "never" adds a safety checker to sd15 or lcm that flags every image or none."""
+    """Save one layout; `safety` "always" or "never" gives sd15 or lcm a checker that flags every image or none."""
     torch.manual_seed(seed)
     checker = {} if safety is None else safety_parts(safety)
     pipe = BUILDERS[layout](checker)
