@@ -1,0 +1,65 @@
+"""What an augmentation does, as numbers; presets carry the figures of the papers they are named after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Half widths of the factors' ranges around 1; hue in turns around 0."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """In order: downsample, crop, flip, jitter, grayscale, blur. Without a crop the whole image is resized."""
+
+    downsample_to: tuple[float, ...] = ()  # shares of the side, one of which is drawn; then enlarged again
+    downsample_probability: float = 0.0
+    crop_area: Range | None = None  # share of the image
+    crop_aspect: Range = (3 / 4, 4 / 3)  # width over height, drawn log-uniformly
+    flip_probability: float = 0.0
+    jitter: Jitter | None = None
+    grayscale_probability: float = 0.0
+    blur_probability: float = 0.0
+    blur_sigma_px: Range = (0.1, 2.0)  # at 224 px; scaled with the output's side, so that all sizes are blurred alike
+
+
+# SimCLR, arXiv:2002.05709, appendix A, strength 1.
+_SIMCLR = Augmentation(
+    crop_area=(0.08, 1.0),
+    flip_probability=0.5,
+    jitter=Jitter(0.8, 0.8, 0.8, 0.2, probability=0.8),
+    grayscale_probability=0.2,
+    blur_probability=0.5,
+)
+PRESETS = {
+    "simclr": _SIMCLR,
+    # StableRep, arXiv:2306.00984: MoCo v2's jitter, and 256 px images now and then brought to 64 or 128 px and back.
+    "stablerep": replace(
+        _SIMCLR,
+        jitter=Jitter(0.4, 0.4, 0.4, 0.1, probability=0.8),
+        downsample_to=(1 / 4, 1 / 2),
+        downsample_probability=0.05,
+    ),
+    "weak": Augmentation(crop_area=(0.5, 1.0), flip_probability=0.5),
+    "none": Augmentation(),
+}
+
+
+def preset(name: str) -> Augmentation:
+    """Return the augmentation of that name.
+
+    Raises: ValueError naming those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"augmentation preset is {name!r}, expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
