@@ -36,7 +36,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def speed_ratio(name: str, ours: Callable[[], object], bare: Callable[[], object], *, goal: float) -> Row:
-    """Measure `ours` as a fraction of the speed of `bare`: median of the pairs; low and high are the second from each end."""
+    """Measure the speed of `ours` over that of `bare`: the median pair, and the second from each end."""
     ours()
     bare()
     ratios = sorted(_pair(ours, bare, is_ours_first=bool(turn % 2)) for turn in range(PAIRS))
