@@ -1,4 +1,4 @@
-"""How alike two sets of feature vectors are: kernel (KID) and Fréchet distance, and how spread the groups within one are.
+"""How alike two sets of feature vectors are: kernel (KID) and Fréchet distance, and the spread of groups within one.
 
 Numbers are comparable only between sets seen through the same feature network. Everything is computed in float64.
 """

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from manifests.canonical import canonical_json
 from manifests.errors import CorruptError
@@ -41,6 +41,8 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=list(EXTENSIONS))
+    except UnidentifiedImageError as error:
+        raise CorruptError(f"{len(data)} bytes are no JPEG, PNG or WebP image") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CorruptError(f"{len(data)} bytes are no JPEG, PNG or WebP image: {error}") from error
     if image.mode not in _MODES:

@@ -1,0 +1,92 @@
+"""Nothing leaves the cache unchecked, and it stays below its cap."""
+
+import hashlib
+import os
+import threading
+
+import pytest
+
+from manifests.cache import ShardCache
+from manifests.errors import CorruptError, UserError
+from manifests.store import Store
+
+
+def put(store, name, data):
+    store.put_bytes(data, name)
+    return name, len(data), hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def bucket(s3_url):
+    return Store.open(s3_url, create=True)
+
+
+def test_an_object_is_fetched_once_and_read_from_the_cache_after(bucket, tmp_path):
+    cache = ShardCache(tmp_path / "cache", 1000)
+    item = put(bucket, "shards/a.tar", b"a" * 100)
+    path = cache.fetch(bucket, *item)
+    assert path.read_bytes() == b"a" * 100
+    bucket.delete("shards/a.tar")
+    assert cache.fetch(bucket, *item) == path
+    assert ShardCache(tmp_path / "cache", 1000).fetch(bucket, *item) == path
+
+
+@pytest.mark.parametrize(("size", "digest", "message"), [(101, None, "is cut"), (99, None, "too long"), (100, "0" * 64, "is damaged")])
+def test_what_is_not_as_promised_is_named_and_not_kept(bucket, tmp_path, size, digest, message):
+    name, _, right = put(bucket, "shards/a.tar", b"a" * 100)
+    with pytest.raises(CorruptError, match=rf"shards/a\.tar {message}|shards/a\.tar is {message}"):
+        ShardCache(tmp_path / "cache", 1000).fetch(bucket, name, size, digest or right)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_was_used_longest_ago_goes_first(bucket, tmp_path):
+    cache = ShardCache(tmp_path / "cache", 250)
+    items = [put(bucket, f"shards/{i}.tar", bytes([i]) * 100) for i in range(3)]
+    paths = [cache.fetch(bucket, *item) for item in items[:2]]
+    os.utime(paths[0], (1, 1))
+    os.utime(paths[1], (2, 2))
+    cache.fetch(bucket, *items[0])  # used again, so the other one goes
+    third = cache.fetch(bucket, *items[2])
+    assert sorted((tmp_path / "cache").iterdir()) == sorted([paths[0], third])
+
+
+def test_an_object_larger_than_the_cap_is_one_line(bucket, tmp_path):
+    item = put(bucket, "shards/a.tar", b"a" * 100)
+    with pytest.raises(UserError, match="the cache holds 99; raise its cap"):
+        ShardCache(tmp_path / "cache", 99).fetch(bucket, *item)
+
+
+def test_parts_of_killed_processes_go_after_a_day(bucket, tmp_path):
+    (tmp_path / ".part-old").write_bytes(b"x")
+    (tmp_path / ".part-new").write_bytes(b"x")
+    os.utime(tmp_path / ".part-old", (0, 0))
+    ShardCache(tmp_path, 1000).fetch(bucket, *put(bucket, "shards/a.tar", b"a"))
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".part")} == {".part-new"}
+
+
+def test_a_local_object_is_checked_where_it_lies_and_again_when_it_changed(tmp_path):
+    store, cache = Store.open(tmp_path / "data", create=True), ShardCache(tmp_path / "cache", 10)
+    item = put(store, "shards/a.tar", b"a" * 100)
+    path = cache.fetch(store, *item)
+    assert path == tmp_path / "data/shards/a.tar"
+    assert not (tmp_path / "cache").exists()
+    path.write_bytes(b"b" + b"a" * 99)
+    os.utime(path, (9, 9))
+    with pytest.raises(CorruptError, match=r"shards/a\.tar is damaged"):
+        cache.fetch(store, *item)
+    path.unlink()
+    with pytest.raises(CorruptError, match="absent"):
+        cache.fetch(store, *item)
+
+
+def test_threads_that_want_one_object_fetch_it_once(bucket, tmp_path, monkeypatch):
+    item, fetched = put(bucket, "shards/a.tar", b"a" * 100), []
+    get_file = Store.get_file
+    monkeypatch.setattr(Store, "get_file", lambda self, name, to: (fetched.append(name), get_file(self, name, to)))
+    cache = ShardCache(tmp_path / "cache", 1000)
+    threads = [threading.Thread(target=cache.fetch, args=(bucket, *item)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched == ["shards/a.tar"]

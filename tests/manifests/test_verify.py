@@ -1,0 +1,222 @@
+"""Every broken promise is one line that says where; an unbroken data set has none."""
+
+import io
+import hashlib
+import json
+import tarfile
+
+import pyarrow as pa
+import pytest
+
+from manifests import verify
+from manifests.documents import ShardFile
+from manifests.errors import UserError
+from manifests.images import pixel_hash
+from manifests.rows import read_rows, write_rows
+from manifests.schema import rows_digest
+from manifests.shard import file_sha256, write_tar
+from manifests.store import Store
+from manifests.version import newest, publish
+from tests.manifests.making import encode, leave_orphans, make_dataset, pixels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_dataset(tmp_path / "data", tmp_path, broken={(3, 1)})
+    return tmp_path / "data"
+
+
+def shard_paths(folder):
+    shard = newest(Store.open(folder)).shards[0]
+    return folder / shard.shard.name, folder / shard.rows.name
+
+
+def forge(folder, *, members=lambda items: items, rows=lambda table: table, **fields):
+    """Publish a newer version whose first shard was rewritten, with hashes and sizes that fit."""
+    store = Store.open(folder)
+    version = newest(store)
+    shard = version.shards[0]
+    with tarfile.open(folder / shard.shard.name) as tar:
+        items = [(m.name, tar.extractfile(m).read()) for m in tar]
+    write_tar(folder / "shards/forged.tar", members(items))
+    table = rows(read_rows(folder / shard.rows.name))
+    write_rows(table, folder / "views/forged.parquet")
+    names = {"shard": "shards/forged.tar", "rows": "views/forged.parquet"}
+    files = {
+        what: ShardFile(name=name, sha256=file_sha256(folder / name), size=(folder / name).stat().st_size)
+        for what, name in names.items()
+    }
+    forged = shard.model_copy(update={**files, "rows_digest": rows_digest(table), **fields})
+    publish(store, version.model_copy(update={"generation": 1, "kind": "merged", "shards": [forged, version.shards[1]]}))
+
+
+def problems(folder, **options):
+    return verify(folder, **options).problems
+
+
+def test_a_sound_data_set_has_no_problem_also_with_orphans_about(folder):
+    leave_orphans(folder)
+    report = verify(folder, deep=True)
+    assert report.problems == []
+    assert (report.shards, report.groups, report.views) == (2, 11, 22)
+    assert report.bytes == sum(shard.shard.size for shard in newest(Store.open(folder)).shards)
+    assert json.loads(report.to_json())["root"] == report.root
+
+
+def test_a_flipped_byte_names_shard_key_view_and_offset(folder):
+    tar, rows = shard_paths(folder)
+    row = read_rows(rows).to_pylist()[3]
+    data = bytearray(tar.read_bytes())
+    data[row["offset"] + 40] ^= 1
+    tar.write_bytes(data)
+    whole, member = problems(folder)
+    assert f"{tar.name} is damaged: its sha256 is" in whole
+    assert member.startswith(f"shards/{tar.name}: {row['key']} view 1 at {row['offset']}: sha256 ")
+
+
+def test_a_cut_tar_names_the_first_view_it_lacks(folder):
+    tar, rows = shard_paths(folder)
+    row = read_rows(rows).to_pylist()[4]
+    tar.write_bytes(tar.read_bytes()[: row["offset"] + 5])
+    found = problems(folder)
+    assert f"{tar.name} is cut: {row['offset'] + 5} bytes, expected" in found[0]
+    assert any(f"{row['key']} view 0 at {row['offset']}: the tar ends after 5 of" in line for line in found)
+
+
+def test_two_swapped_tars_are_both_named_in_few_lines(folder):
+    first, second = (folder / shard.shard.name for shard in newest(Store.open(folder)).shards)
+    data = first.read_bytes(), second.read_bytes()
+    first.write_bytes(data[1])
+    second.write_bytes(data[0])
+    found = problems(folder)
+    assert any(f"{first.name} is" in line for line in found)
+    assert any(f"{second.name} is" in line for line in found)
+    assert len(found) <= 2 * 21
+    assert any("more" in line for line in found)
+
+
+@pytest.mark.parametrize("what", ["shard", "rows"])
+def test_an_absent_file_is_named(folder, what):
+    shard = newest(Store.open(folder)).shards[1]
+    (folder / getattr(shard, what).name).unlink()
+    assert problems(folder) == [f"{getattr(shard, what).name} is absent"]
+
+
+def test_rows_that_differ_from_their_digest_are_named(folder):
+    forge(folder, rows_digest="0" * 64)
+    [line] = problems(folder)
+    assert line.startswith("views/forged.parquet: its rows have the digest")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"), [({"groups": 7}, "6 groups, expected 7"), ({"views_ok": 9}, "10 views_ok, expected 9")]
+)
+def test_counts_that_differ_are_named(folder, fields, message):
+    forge(folder, **fields)
+    assert problems(folder) == [f"views/forged.parquet: {message}"]
+
+
+def set_cell(table, column, row, value):
+    values = table[column].to_pylist()
+    values[row] = value
+    field = table.schema.field(column).with_nullable(True)
+    return table.set_column(table.column_names.index(column), field, pa.array(values, field.type))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("group", 5, "{'group': 5}, expected {'group': 1}"),
+        ("view", 1, "{'view': 1}, expected {'view': 0}"),
+        ("key", "5a5a5a5a-000000002", "{'key': '5a5a5a5a-000000002'}, expected"),
+        ("shard", 3, "{'shard': 3}, expected {'shard': 0}"),
+        ("stream_id", "other", "{'stream_id': 'other'}, expected"),
+        ("member", None, "status ok does not go with its member None"),
+        ("offset", 512, "at (offset, size) "),
+        ("sha256", "0" * 64, "expected 0000"),
+        ("prompt", "another", ".json at 3584 does not say what the rows say"),
+    ],
+)
+def test_a_wrong_cell_is_named(folder, column, value, message):
+    forge(folder, rows=lambda table: set_cell(table, column, 2, value))
+    found = problems(folder)
+    assert any(message in line for line in found), found
+    assert all(line.startswith(("views/forged.parquet: ", "shards/forged.tar: ")) for line in found)
+
+
+def test_a_required_cell_that_is_null_is_named(folder):
+    forge(folder, rows=lambda table: set_cell(table, "positive_id", 2, None))
+    assert "views/forged.parquet: nulls in ['positive_id']" in problems(folder)
+
+
+def test_members_that_no_row_names_and_a_missing_json_are_named(folder):
+    forge(folder, members=lambda items: [("extra.json", items[0][1]), *items[1:]])
+    found = problems(folder)
+    assert "shards/forged.tar: the member extra.json is in no row" in found
+    assert "shards/forged.tar: 5a5a5a5a-000000000: no member 5a5a5a5a-000000000.json" in found
+
+
+def replace_image(folder, data, **cells):
+    """Put another image in the place of the last one of the first shard, all hashes fitting."""
+
+    def members(items):
+        return [*items[:-1], (items[-1][0], data)]
+
+    def rows(table):
+        last = table.num_rows - 1
+        for column, value in {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), **cells}.items():
+            table = set_cell(table, column, last, value)
+        return table
+
+    forge(folder, members=members, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("data", "cells", "message"),
+    [
+        (encode(pixels(0, 0))[:-30], {}, "does not decode"),
+        (encode(pixels(0, 0, 9)), {"pixel_hash": None}, "9 x 9 px, expected 8 x 8"),
+        (encode(pixels(0, 0)), {}, "pixel_hash"),
+        (encode(pixels(0, 0)), {"pixel_hash": pixel_hash(pixels(0, 0))}, None),
+        (encode(pixels(0, 0), "JPEG"), {"codec": "jpeg"}, None),
+    ],
+)
+def test_deep_decodes_every_image_and_compares_pixels_where_nothing_is_lost(folder, data, cells, message):
+    replace_image(folder, data, **cells)
+    assert problems(folder) == []
+    found = problems(folder, deep=True)
+    assert len(found) == (0 if message is None else 1)
+    assert message is None or message in found[0]
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "shards.txt"])
+def test_descriptions_of_another_version_are_named(folder, name):
+    (folder / name).write_bytes(b"old")
+    [line] = problems(folder)
+    assert line.startswith(f"{name}: not the copy of the newest version")
+    (folder / name).unlink()
+    assert problems(folder) == [line]
+
+
+def test_a_version_without_its_commit_records_is_named(folder):
+    records = sorted((folder / "commits").iterdir())
+    records[0].unlink()
+    [line] = problems(folder)
+    assert line.endswith("no commit record agrees with the version")
+    records[1].write_bytes(b"{}")
+    assert records[1].name in problems(folder)[0]
+
+
+def test_there_must_be_a_version(tmp_path):
+    with pytest.raises(UserError, match="no finished version"):
+        verify(tmp_path)
+
+
+def test_a_bucket_is_checked_where_it_lies(s3_url, tmp_path):
+    make_dataset(s3_url, tmp_path)
+    assert problems(s3_url, deep=True) == []
+    store = Store.open(s3_url)
+    shard = newest(store).shards[0].shard
+    store.delete(shard.name)
+    store.put_bytes(b"x" * shard.size, shard.name)
+    assert f"{shard.name} is damaged" in problems(s3_url)[0]

@@ -1,0 +1,119 @@
+"""Versions are immutable, named by a root that covers content only, and the newest one is found by a rule."""
+
+import hashlib
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from manifests.documents import ShardFile, VersionDoc, VersionShard
+from manifests.errors import CorruptError
+from manifests.store import Store
+from manifests.version import newest, publish, read_version, versions
+from tests.manifests.making import commit, finish, make_dataset
+
+FILE = ShardFile(name="shards/shard-000000-aa.tar", sha256="aa", size=1)
+SHARD = VersionShard(
+    stream_id="s", index=0, shard=FILE, rows=FILE, rows_digest="d", groups=3, groups_ok=2, views_ok=4
+)  # fmt: skip
+VERSION = VersionDoc(kind="rendered", shards=[SHARD], views_per_group=2, extension="jpg")
+
+
+def test_the_root_is_the_hash_of_the_document_without_name_licence_and_row_files():
+    document = json.loads(VERSION.to_bytes())
+    del document["name"], document["licence"], document["shards"][0]["rows"]
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert VERSION.root() == hashlib.sha256(text.encode()).hexdigest()
+    assert VERSION.root() == "e2bbac24efc1c32f0c748291c1d2a65abf601fa2759a94e27109a728733e604b"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"licence": "MIT"},
+        {"shards": [SHARD.model_copy(update={"rows": ShardFile(name="views/b", sha256="b", size=9)})]},
+    ],
+)
+def test_what_is_no_content_changes_no_root(change):
+    assert VERSION.model_copy(update=change).root() == VERSION.root()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "adopted"},
+        {"generation": 1},
+        {"parent": "p"},
+        {"label_names": ["a"]},
+        {"tombstones": ["k"]},
+        {"selection": "s"},
+        {"extension": "png"},
+        {"views_per_group": 3},
+        {"shards": [SHARD, SHARD]},
+        {"shards": [SHARD.model_copy(update={"rows_digest": "e"})]},
+        {"shards": [SHARD.model_copy(update={"shard": FILE.model_copy(update={"sha256": "bb"})})]},
+    ],
+)
+def test_content_changes_the_root(change):
+    assert VERSION.model_copy(update=change).root() != VERSION.root()
+
+
+def test_names_in_a_version_cannot_leave_the_folder():
+    with pytest.raises(CorruptError, match="plain and relative"):
+        ShardFile(name="../../etc/passwd", sha256="aa", size=1)
+    with pytest.raises(ValidationError):
+        VersionDoc.model_validate({**VERSION.model_dump(), "more": 1})
+
+
+def test_the_newest_is_the_highest_generation_then_the_lowest_root(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    assert newest(store) is None
+    documents = [VERSION.model_copy(update={"generation": g, "parent": p}) for g in (0, 1) for p in ("a", "b", "c")]
+    for document in documents:
+        publish(store, document)
+    expected = sorted(documents, key=lambda d: (-d.generation, d.root()))
+    assert versions(store) == expected
+    assert newest(store) == expected[0]
+    assert store.get_bytes("dataset.json") == expected[0].to_bytes()
+
+
+def test_publishing_again_after_a_kill_completes_what_is_missing(tmp_path):
+    make_dataset(tmp_path / "data", tmp_path)
+    store = Store.open(tmp_path / "data")
+    version = newest(store)
+    before = {name: store.get_bytes(name) for name, _ in store.list()}
+    assert set(before) == {"dataset.json", "README.md", "shards.txt", "croissant.json"}
+    for name in before:
+        store.delete(name)
+    publish(store, version)
+    assert {name for name, _ in store.list()} == set(before)
+    assert store.get_bytes("dataset.json") == before["dataset.json"]
+
+
+def test_equal_work_gives_an_equal_root_in_any_order_of_commits(tmp_path):
+    roots = set()
+    for order in ([0, 1, 2], [2, 0, 1]):
+        store = Store.open(tmp_path / str(order), create=True)
+        records = {index: commit(store, index, tmp_path) for index in order}
+        roots.add(finish(store, [records[index] for index in sorted(records)]))
+    assert len(roots) == 1
+
+
+def test_rows_written_by_another_parquet_release_keep_the_version_that_is_there(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    root = publish(store, VERSION)
+    twin = VERSION.model_copy(
+        update={"shards": [SHARD.model_copy(update={"rows": ShardFile(name="views/b", sha256="b", size=9)})]}
+    )
+    assert publish(store, twin) == root
+    assert newest(store) == VERSION
+    assert store.get_bytes("dataset.json") == VERSION.to_bytes()
+
+
+@pytest.mark.parametrize("data", [b"{", b"{}", VERSION.to_bytes().replace(b'"groups_ok":2', b'"groups_ok":3')])
+def test_a_damaged_version_is_named(tmp_path, data):
+    store = Store.open(tmp_path, create=True)
+    store.put_bytes(data, VERSION.object_name())
+    with pytest.raises(CorruptError, match=VERSION.root()):
+        read_version(store, VERSION.root())
