@@ -22,13 +22,14 @@ SPLIT = "dev"
 
 
 def labelled_set_folder() -> Path:
-    """Return where the trainer package keeps the labelled set."""
+    """Return where the trainer package keeps the labelled set, as one would type it here."""
     trainer = find_spec("trainer")
     if trainer is None or not trainer.submodule_search_locations:
         raise UserError(
             "the package trainer is not installed; install viewmill with its extra: pip install viewmill[trainer]"
         )
-    return Path(trainer.submodule_search_locations[0]) / "evaluation" / "sets" / TEST_SET
+    folder = Path(trainer.submodule_search_locations[0]) / "evaluation" / "sets" / TEST_SET
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, float]) -> Report:
