@@ -53,10 +53,6 @@ class ObjectiveConfig(_Section):
     norm: Literal["batch", "layer"] = "batch"  # batch: statistics over all ranks
 
 
-class AugmentConfig(_Section):
-    preset: str = "simclr"
-
-
 class OptimizerConfig(_Section):
     name: Literal["adamw"] = "adamw"
     base_learning_rate: float = Field(default=1e-3, gt=0)  # per 256 images of a batch
@@ -75,19 +71,23 @@ class RunConfig(_Section):
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
     checkpoint_images: int = Field(default=50_000, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
-    skip_budget: int = Field(default=10, ge=0)  # steps with a non-finite loss or gradient before the run gives up
+    skip_budget: int = Field(default=10, ge=0)  # steps in a row that may be non-finite before the run gives up
+    augmentation: Literal["simclr", "stablerep", "weak", "none"] = "simclr"  # of every image, on the training device
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
-    augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
     @model_validator(mode="after")
-    def _batches_hold_whole_groups(self) -> RunConfig:
+    def _parts_fit_together(self) -> RunConfig:
         if self.batch_images % self.data.views or self.batch_images < 2 * self.data.views:
             raise ValueError(
                 f"batch_images is {self.batch_images}; "
                 f"expected a multiple of data.views ({self.data.views}), two groups or more"
+            )
+        if self.optimizer.warmup_images > self.images:
+            raise ValueError(
+                f"optimizer.warmup_images is {self.optimizer.warmup_images}; expected images ({self.images}) or less"
             )
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from learning.gather import all_gather, all_reduce_sum, rank
+from learning.gather import all_gather, rank
 
 
 def own_columns(rows: int, device: torch.device) -> Tensor:
@@ -14,11 +14,6 @@ def own_columns(rows: int, device: torch.device) -> Tensor:
     Shapes: int64 [rows].
     """
     return rank() * rows + torch.arange(rows, device=device)
-
-
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Return whether the flag is set on some rank, so that all ranks decide alike."""
-    return bool(all_reduce_sum(torch.tensor(int(flag), device=device)).item())
 
 
 def check_same_weights(module: nn.Module) -> None:

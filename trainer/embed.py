@@ -65,7 +65,8 @@ def embed_images(encoder: Encoder, images: list[NDArray[np.uint8]]) -> NDArray[n
     size = (encoder.preprocessing.size_px,) * 2
     fitted = [np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC)) for image in images]
     pixels = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).float() / 255  # [n, 3, S, S]
-    return encoder.eval()(encoder.normalize(pixels)).float().numpy()
+    features: NDArray[np.float32] = encoder.eval()(encoder.normalize(pixels)).float().numpy()
+    return features
 
 
 def _schema(dimensions: int) -> pa.Schema:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from learning.augment import normalise
 from manifests.errors import CorruptError, UserError
 from trainer.config import EncoderConfig, nearest
 
@@ -32,24 +34,16 @@ class Encoder(nn.Module):
     Shapes: [n, 3, size_px, size_px] -> [n, dimensions].
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, architecture: str, arguments: Mapping[str, Any], preprocessing: Preprocessing, *, pretrained: bool = False
-    ) -> None:
+    def __init__(self, architecture: str, arguments: Mapping[str, Any], preprocessing: Preprocessing) -> None:
         super().__init__()
         self.architecture, self.arguments = architecture, dict(arguments)
         self.preprocessing = preprocessing
         self.backbone = _create(architecture, arguments)
         self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px)
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(preprocessing, name)).view(3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images in 0 … 1 as the backbone wants them."""
-        return (images - self.mean) / self.std
+        return normalise(images, self.preprocessing.mean, self.preprocessing.std)
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.backbone(images)
@@ -67,8 +61,6 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     `trained=False` gives the same architecture with fresh weights: the random baseline.
     Raises: UserError saying what the folder lacks; CorruptError for weights that do not fit their config.
     """
-    from safetensors.torch import load_file
-
     folder = _export_folder(Path(source))
     encoder = encoder_from_config(read_export_config(folder))
     if trained:

@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -24,19 +24,21 @@ from learning.checkpoint import load_newest
 from manifests.errors import UserError
 from trainer.config import parse_config
 from trainer.encoders import Encoder
+from trainer.objectives import build_objective
+from trainer.objectives.objective import Objective
 from trainer.run import read_pinned
 
 _TOLERANCE = 1e-5  # same weights, same machine: anything above is another network
 
 
-def export(objective: nn.Module, folder: Path, provenance: Mapping[str, Any]) -> None:
+def export(objective: Objective, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write the encoder of an objective and its heads to a new folder, complete or not at all.
 
     Raises: UserError when the folder exists; RuntimeError when what timm reloads is not what was written.
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; choose another folder or remove it")
-    encoder: Encoder = objective.encoder
+    encoder = objective.encoder
     part = folder.with_name(f"{folder.name}.part-{uuid.uuid4().hex[:8]}")
     part.mkdir(parents=True)
     try:
@@ -56,8 +58,6 @@ def export_run(run: Path, out: Path) -> int:
 
     Raises: UserError if the folder is no run or has no checkpoint yet.
     """
-    from trainer.objectives import build_objective
-
     saved = read_pinned(run)
     found = load_newest(run / "checkpoints")
     if found is None:
@@ -72,7 +72,7 @@ def export_run(run: Path, out: Path) -> int:
 def timm_config(encoder: Encoder) -> dict[str, Any]:
     """Describe an encoder as timm's `config.json` does, with the preprocessing that it was trained with."""
     pixels = encoder.preprocessing
-    known = encoder.backbone.pretrained_cfg
+    known = cast(dict[str, Any], encoder.backbone.pretrained_cfg)
     pretrained = {
         "tag": "viewmill",
         "custom_load": False,
@@ -102,7 +102,7 @@ def _pool(backbone: nn.Module) -> str:
     return pool if isinstance(pool, str) else str(getattr(pool, "pool_type", ""))
 
 
-def _heads(objective: nn.Module) -> dict[str, Tensor]:
+def _heads(objective: Objective) -> dict[str, Tensor]:
     state = objective.state_dict()
     return _contiguous({name: tensor for name, tensor in state.items() if not name.startswith("encoder.")})
 

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from trainer.config import RunConfig
+
 _COLLAPSED_STD = 0.1  # of 1 for embeddings spread over the sphere
 _STARVED_FRACTION = 0.3
 
@@ -27,8 +29,8 @@ _STARVED_FRACTION = 0.3
 class Monitor:
     """Collects what steps report; only the process that writes (rank 0) prints and keeps a file."""
 
-    def __init__(self, path: Path, *, total_images: int, log_images: int, images_seen: int, is_writer: bool) -> None:
-        self._log_images = log_images
+    def __init__(self, path: Path, config: RunConfig, *, images_seen: int, is_writer: bool) -> None:
+        self._log_images = config.log_images
         self._logged_at = images_seen
         self._file: TextIO | None = None
         self._seconds_before = 0.0
@@ -36,7 +38,7 @@ class Monitor:
         if is_writer:
             self._seconds_before = truncate_after(path, images_seen)
             self._file = path.open("a")
-            self._screen = Screen(total_images, images_seen)
+            self._screen = Screen(config.images, images_seen)
         self._began = time.perf_counter()
         self._open_window(0.0)
 
@@ -51,6 +53,10 @@ class Monitor:
     def is_due(self, images_seen: int) -> bool:
         """Say whether the window is full."""
         return images_seen // self._log_images > self._logged_at // self._log_images
+
+    @property
+    def has_open_window(self) -> bool:
+        return self._steps > 0
 
     def close_window(self, images_seen: int, *, wait_s: float, **numbers: float | int) -> dict[str, Any]:
         """Write the window's line; `wait_s` is the stream's waiting time since it was opened.

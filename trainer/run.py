@@ -39,6 +39,10 @@ class Run:
     def encoder(self) -> Path:
         return self.folder / "encoder"
 
+    @property
+    def is_finished(self) -> bool:
+        return self.encoder.is_dir()
+
     def provenance(self, images_seen: int) -> dict[str, Any]:
         """Return what an export says about where it comes from."""
         return {**_pinned(self.config, [dataset.root for dataset in self.datasets]), "images_seen": images_seen}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
@@ -72,7 +72,7 @@ class Stream:
         self.wait_s = 0.0
         self._lock = Lock()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         pending: deque[Future[Batch]] = deque()
         start = self.start_groups
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")

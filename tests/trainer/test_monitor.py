@@ -2,7 +2,10 @@ import json
 
 import torch
 
+from trainer.config import load_config
 from trainer.monitor import Monitor, truncate_after, warnings
+
+CONFIG = load_config("simclr", ["images=1000", "log_images=100", "optimizer.warmup_images=0"])
 
 
 def lines(path):
@@ -10,7 +13,7 @@ def lines(path):
 
 
 def monitor_of(path, images_seen=0):
-    return Monitor(path, total_images=1000, log_images=100, images_seen=images_seen, is_writer=True)
+    return Monitor(path, CONFIG, images_seen=images_seen, is_writer=True)
 
 
 def test_a_window_is_the_mean_of_its_steps_and_knows_its_rate(tmp_path):
@@ -64,7 +67,7 @@ def test_collapse_and_starvation_are_said_with_the_likely_cause():
 
 def test_only_the_writer_keeps_a_file(tmp_path):
     path = tmp_path / "m.jsonl"
-    monitor = Monitor(path, total_images=10, log_images=5, images_seen=0, is_writer=False)
+    monitor = Monitor(path, CONFIG, images_seen=0, is_writer=False)
     monitor.step(5, {"loss": torch.tensor(1.0)})
     assert monitor.close_window(5, wait_s=0.0)["loss"] == 1.0
     monitor.close()

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import torch
 from learning.heads import ProjectionHead
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from learning.gather import all_gather, all_reduce_sum, share_of_global_mean
 from learning.losses import multi_positive_nce
-from learning.optim import ParameterGroup, parameter_groups
 from trainer.config import ObjectiveConfig
 from trainer.distributed import own_columns
 from trainer.encoders import Encoder
-from trainer.stream import Batch
+from trainer.objectives.objective import Objective
 
 _DIAGNOSED_ROWS = 512  # uniformity compares all pairs of these: quadratic
 
 
-class Contrastive(nn.Module):
+class Contrastive(Objective):
     """Encoder, head and multi-positive loss; a method says how often to crop and which images are alike."""
-
-    views_needed = 1
-    crops = 1
 
     def __init__(self, config: ObjectiveConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -31,13 +27,6 @@ class Contrastive(nn.Module):
             encoder.dimensions, config.hidden, config.dimensions, layers=config.layers, norm=config.norm
         )
         self.temperature, self.decoupled = config.temperature, config.decoupled
-
-    def target_ids(self, batch: Batch) -> Tensor:
-        raise NotImplementedError
-
-    def features(self, images: Tensor) -> Tensor:
-        features: Tensor = self.encoder(images)
-        return features
 
     def loss(self, features: Tensor, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         embeddings = normalize(self.head(features).float(), dim=1)  # [n, D]
@@ -53,15 +42,6 @@ class Contrastive(nn.Module):
         )
         report = _report(total, anchors, embeddings.detach(), keys.detach(), ids, key_ids)
         return share_of_global_mean(total, anchors), report
-
-    def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.loss(self.features(images), ids)
-
-    def param_groups(self, weight_decay: float) -> list[ParameterGroup]:
-        return parameter_groups(self, weight_decay=weight_decay)
-
-    def after_step(self, images_seen: int) -> None:
-        """Nothing moves but by gradient."""
 
 
 @torch.no_grad()

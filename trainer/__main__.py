@@ -1,0 +1,80 @@
+"""python -m trainer: learn an encoder from data sets, score it, use it, hand it on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manifests.errors import UserError
+
+EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def pretrain(
+    config: Annotated[str, typer.Argument(help="YAML file, or a preset: simclr, stablerep, demo")],
+    data: Annotated[list[str], typer.Option(help="data set folder or URL; several are mixed (data.weights)")],
+    out: Annotated[Path | None, typer.Option(help="run folder; one that was interrupted goes on")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole config and stop")] = False,
+) -> None:
+    """Train an encoder. To resume, run the same command again.
+
+    SIGTERM and SIGUSR1 finish the step, save and leave with exit code 75.
+    """
+    from trainer.config import load_config
+
+    resolved = load_config(config, overrides or [])
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False), end="")
+        return
+    if out is None:
+        raise UserError("--out is missing: where shall the run lie?")
+    from trainer.pretrain import pretrain as train
+
+    if not train(resolved, data, out):
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def embed(
+    checkpoint: Annotated[Path, typer.Argument(help="finished run, or exported encoder")],
+    data: Annotated[str, typer.Argument(help="data set folder or URL")],
+    out: Annotated[Path, typer.Argument(help="Parquet file to write: key, group, view, label, features")],
+) -> None:
+    """Write the features of every image of a data set."""
+    from trainer.embed import embed_dataset
+
+    count = embed_dataset(checkpoint, data, out)
+    print(f"{count} images -> {out}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder; its newest checkpoint is taken")],
+    out: Annotated[Path, typer.Argument(help="new folder for the encoder, as timm reads it")],
+) -> None:
+    """Write the encoder of a run, finished or not, as a folder that timm loads."""
+    from trainer.export import export_run
+
+    images_seen = export_run(run, out)
+    print(f"{out}: the encoder after {images_seen} images; timm.create_model('local-dir:{out}', pretrained=True)")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
