@@ -6,9 +6,11 @@ Every mistake becomes a line of its own: where, the value given, what was expect
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,8 @@ from pydantic import BaseModel, ValidationError
 from manifests.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_BRANCH = re.compile(r"int|float|str|bool|(constrained-|function-|literal|tuple|list|dict).*")
 
 
 def read_mapping(text: str, where: str) -> dict[str, Any]:
@@ -77,31 +81,44 @@ def validated(model: type[Model], settings: Mapping[str, Any], where: str) -> Mo
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        found: dict[str, list[str]] = {}
-        for problem in error.errors():
-            key, told = _problem(model, problem["loc"], problem["type"], problem["msg"], problem["input"])
-            found.setdefault(key, []).append(told)
-        lines = [f"{where}: {key}: {' or '.join(dict.fromkeys(told))}" for key, told in found.items()]
-        raise UserError("\n".join(lines)) from None
+        problems = [_problem(model, one) for one in error.errors()]
+        raise UserError("\n".join(f"{where}: {line}" for line in _lines(problems))) from None
 
 
-def _problem(model: type[BaseModel], loc: Sequence[str | int], kind: str, message: str, given: Any) -> tuple[str, str]:
-    """Say where and what; the branches of a union share a key, and so a line."""
-    if kind == "extra_forbidden":
-        known = _fields_at(model, loc[:-1])
-        return f"{_key(model, loc[:-1])}{loc[-1]}", f"unknown key{nearest(str(loc[-1]), known)}"
-    key = _key(model, loc).rstrip(".") or "the whole"
-    if kind == "missing":
-        return key, "missing; it must be given"
-    expected = message.removeprefix("Value error, ").removeprefix("Input should be ")
+@dataclass(frozen=True)
+class _Problem:
+    key: str
+    given: str
+    expected: str
+
+
+def _lines(problems: Sequence[_Problem]) -> list[str]:
+    """Write a line a key: the branches of a union share one, and a list that lost its broken items is not short."""
+    keys = dict.fromkeys(p.key for p in problems if not any(o.key.startswith(f"{p.key}.") for o in problems))
+    mine = [[p for p in problems if p.key == key] for key in keys]
+    return [f"{p[0].key}: {p[0].given}{' or '.join(dict.fromkeys(one.expected for one in p))}" for p in mine]
+
+
+def _problem(model: type[BaseModel], error: Mapping[str, Any]) -> _Problem:
+    loc, given = error["loc"], error["input"]
+    if error["type"] == "extra_forbidden":
+        hint = nearest(str(loc[-1]), _fields_at(model, loc[:-1]))
+        return _Problem(f"{_key(loc[:-1])}.{loc[-1]}".lstrip("."), "", f"unknown key{hint}")
+    key = _key(loc) or "the whole"
+    if error["type"] == "missing":
+        return _Problem(key, "", "missing; it must be given")
+    if error["type"] == "too_short":
+        return _Problem(key, "", f"expected at least {error['ctx']['min_length']}")
+    expected = (
+        error["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace("valid tuple", "list")
+    )
     is_short = not isinstance(given, Mapping | list | tuple)
-    return key, f"got {given!r}, expected {expected}" if is_short else f"expected {expected}"
+    return _Problem(key, f"got {given!r}, expected " if is_short else "expected ", expected.partition(", unable")[0])
 
 
-def _key(model: type[BaseModel], loc: Sequence[str | int]) -> str:
+def _key(loc: Sequence[str | int]) -> str:
     """Write a location with dots, leaving out the names that pydantic gives to the branches of a union."""
-    kept = [p for i, p in enumerate(loc) if isinstance(p, int) or p in _fields_at(model, loc[:i]) or i == 0]
-    return "".join(f"{part}." for part in kept)
+    return ".".join(str(part) for part in loc if isinstance(part, int) or not _BRANCH.fullmatch(part))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
