@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from factory.generators.layouts import Layout
+
+logger = logging.getLogger(__name__)
 
 BATCH = 8  # texts; every call of the text encoders has this shape, the last one padded
 
@@ -29,11 +32,21 @@ class Embeddings:
 
     def add(self, texts: Iterable[str]) -> None:
         missing = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        self._tell_cut(missing)
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             encoded = self._encode(part + [""] * (BATCH - len(part)))
             for i, text in enumerate(part):
                 self._rows[text] = tuple(tensor[i].clone() for tensor in encoded)
+
+    def _tell_cut(self, texts: Sequence[str]) -> None:
+        tokenizer = self._pipe.tokenizer
+        limit = tokenizer.model_max_length
+        cut = [text for text in texts if len(tokenizer(text).input_ids) > limit]
+        if cut:
+            logger.warning(
+                "CLIP reads %d tokens: it cuts %d of %d texts, such as %.60r", limit, len(cut), len(texts), cut[0]
+            )
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> list[torch.Tensor]:

@@ -42,9 +42,10 @@ def load_pipeline(source: DiffusionSource, items: Inventory, device: str) -> Any
 
 
 def _quiet() -> None:
-    """Bars of the libraries would garble the worker's own report."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+    """The libraries' bars and remarks would garble the worker's own report; what matters in them is checked here."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def _model(name: str, source: DiffusionSource, items: Inventory, folder: Path) -> Any:

@@ -51,9 +51,7 @@ def _check_seedable(scheduler: Any, name: str, source: DiffusionSource) -> None:
     if scheduler.config.get("stochastic_sampling"):
         raise UserError(f"{name} with stochastic_sampling draws noise that no view's seed decides; switch it off")
     if source.eta and "eta" not in inspect.signature(scheduler.step).parameters:
-        raise UserError(
-            f"eta: {name} adds no noise by eta ({source.eta}); use DDIMScheduler or TCDScheduler, or eta: 0"
-        )
+        raise UserError(f"eta: got {source.eta}, but {name} adds no noise by eta; use DDIMScheduler or TCDScheduler")
     if scheduler.config.get("use_dynamic_shifting"):
         return  # needs the image's size to set its steps, and takes any number of them
     try:

@@ -42,7 +42,7 @@ def test_a_setting_that_is_not_possible_is_refused(changes: dict[str, Any], said
         (
             "sd15",
             {"scheduler_options": {"beta_begin": 0.1}},
-            "scheduler_options: PNDMScheduler has no beta_begin; it has",
+            "PNDMScheduler has no beta_begin; it has",
         ),
         ("sd15", {"scheduler": "FlowMatchEulerDiscreteScheduler"}, "with StableDiffusionPipeline"),
         ("sd3", {"scheduler": "EulerDiscreteScheduler"}, "with StableDiffusion3Pipeline"),

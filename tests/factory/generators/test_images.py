@@ -84,10 +84,9 @@ def test_a_size_that_the_model_cannot_take_is_refused(layout: str, side: int, sa
         open_generator(tiny.source(layout, width=side, height=32))
 
 
-@pytest.mark.parametrize(
-    ("name", "resample"), [("lanczos", Image.Resampling.LANCZOS), ("bicubic", Image.Resampling.BICUBIC)]
-)
-def test_resizing_is_pillows_on_each_image(name: str, resample: Image.Resampling, open_tiny: Any, views: Any) -> None:
+@pytest.mark.parametrize("name", ["lanczos", "bicubic"])
+def test_resizing_is_pillows_on_each_image(name: str, open_tiny: Any, views: Any) -> None:
+    resample = Image.Resampling[name.upper()]
     whole = open_tiny("sd15", width=48, height=32).render(views(2), 2).pixels
     small = open_tiny("sd15", width=48, height=32, resize_px=16, resize_filter=name).render(views(2), 2).pixels
     assert small.shape == (2, 16, 24, 3)

@@ -90,6 +90,14 @@ def test_a_prompt_is_encoded_once_a_shard(open_tiny: Any, views: Any, monkeypatc
     assert calls == [["a", "b", "x", "", "", "", "", ""]]
 
 
+def test_texts_that_are_cut_are_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        open_generator(tiny.source("sd15")).prepare([("a cat", ""), ("word " * 90, "")])
+    assert [record.getMessage()[:48] for record in caplog.records] == [
+        "CLIP reads 77 tokens: it cuts 1 of 3 texts, such"
+    ]
+
+
 def test_only_one_guidance_scale_may_share_a_batch(open_tiny: Any, views: Any) -> None:
     generator = open_tiny("sd15")
     assert generator.batch_key(views(1)[0]) == generator.batch_key(views(1, first=5)[0])
