@@ -35,9 +35,11 @@ def s3_url(s3: str, tmp_path: Path) -> str:
     return f"s3://{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}"
 
 
-@pytest.fixture
-def hf_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def hf_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep Hugging Face's libraries off the network and out of the home folder; before they are imported."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_DATASETS_OFFLINE", "1")
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+        yield

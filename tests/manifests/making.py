@@ -49,7 +49,13 @@ def commit(store: Store, index: int, scratch: Path, groups: list[Group] | None =
 def finish(store: Store, records: list[CommitRecord], **fields) -> str:
     shards = [VersionShard.of(record) for record in records]
     views = sum(records[0].views.values()) // records[0].groups
-    options = {"kind": "rendered", "views_per_group": views, "extension": "png", "label_names": ["a", "b", "c"], **fields}
+    options = {
+        "kind": "rendered",
+        "views_per_group": views,
+        "extension": "png",
+        "label_names": ["a", "b", "c"],
+        **fields,
+    }
     return publish(store, VersionDoc(shards=shards, **options), card=CardFacts(summary="Integers as images."))
 
 

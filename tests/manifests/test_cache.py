@@ -31,7 +31,9 @@ def test_an_object_is_fetched_once_and_read_from_the_cache_after(bucket, tmp_pat
     assert ShardCache(tmp_path / "cache", 1000).fetch(bucket, *item) == path
 
 
-@pytest.mark.parametrize(("size", "digest", "message"), [(101, None, "is cut"), (99, None, "too long"), (100, "0" * 64, "is damaged")])
+@pytest.mark.parametrize(
+    ("size", "digest", "message"), [(101, None, "is cut"), (99, None, "too long"), (100, "0" * 64, "is damaged")]
+)
 def test_what_is_not_as_promised_is_named_and_not_kept(bucket, tmp_path, size, digest, message):
     name, _, right = put(bucket, "shards/a.tar", b"a" * 100)
     with pytest.raises(CorruptError, match=rf"shards/a\.tar {message}|shards/a\.tar is {message}"):

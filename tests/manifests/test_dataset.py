@@ -48,7 +48,11 @@ def test_groups_index_what_has_images(folder):
     assert groups.shard_position.tolist() == [g // 6 for g in expected]
     assert groups.offsets.shape == groups.sizes.shape == (9, 2)
     for i, row in enumerate(data.rows(ok_only=True).slice(0).to_pylist()):
-        place = (int(groups.shard_position[i // 2]), int(groups.offsets[i // 2, i % 2]), int(groups.sizes[i // 2, i % 2]))
+        place = (
+            int(groups.shard_position[i // 2]),
+            int(groups.offsets[i // 2, i % 2]),
+            int(groups.sizes[i // 2, i % 2]),
+        )
         assert data.read(*place)[:4] == b"\x89PNG"
         assert (place[1], groups.key[i // 2]) == (row["offset"], row["key"])
 

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from manifests.errors import CorruptError
 from manifests.shard import check_member_name, file_sha256, read_headers, write_tar
 
-MEMBERS = [("a-000000000.json", b'{"key":"a"}'), ("a-000000000.v00.png", bytes(range(256)) * 3), ("a-000000001.json", b"")]
+MEMBERS = [
+    ("a-000000000.json", b'{"key":"a"}'),
+    ("a-000000000.v00.png", bytes(range(256)) * 3),
+    ("a-000000001.json", b""),
+]
 
 
 @settings(deadline=None, max_examples=40)

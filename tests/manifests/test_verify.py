@@ -1,6 +1,5 @@
 """Every broken promise is one line that says where; an unbroken data set has none."""
 
-import io
 import hashlib
 import json
 import tarfile
@@ -47,7 +46,9 @@ def forge(folder, *, members=lambda items: items, rows=lambda table: table, **fi
         for what, name in names.items()
     }
     forged = shard.model_copy(update={**files, "rows_digest": rows_digest(table), **fields})
-    publish(store, version.model_copy(update={"generation": 1, "kind": "merged", "shards": [forged, version.shards[1]]}))
+    publish(
+        store, version.model_copy(update={"generation": 1, "kind": "merged", "shards": [forged, version.shards[1]]})
+    )
 
 
 def problems(folder, **options):

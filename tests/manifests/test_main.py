@@ -1,0 +1,112 @@
+"""The command line: what it prints, and one line with an exit code for what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manifests.__main__ import main
+from tests.manifests.making import encode, make_dataset, pixels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_dataset(tmp_path / "sets" / "data", tmp_path, broken={(3, 1)})
+    return tmp_path / "sets" / "data"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["manifests", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_ls_lists_data_sets_and_then_versions_and_shards(run, folder):
+    code, out, _ = run("ls", folder.parent)
+    assert (code, "name data  root " in out) == (0, True)
+    code, out, _ = run("ls", folder, "--json")
+    listing = json.loads(out)
+    assert [(v["kind"], v["groups"], v["views"]) for v in listing["versions"]] == [("rendered", 11, 22)]
+    assert [shard["groups"] for shard in listing["shards"]] == [5, 6]
+    assert listing["shards"][0]["name"] in run("ls", folder)[1]
+
+
+def test_show_prints_facts_and_a_few_rows(run, folder):
+    code, out, _ = run("show", folder)
+    assert code == 0
+    assert "5a5a5a5a-000000000  1  ok  0  None  8  8  thing 0" in out
+    assert "kind              rendered" in out
+    facts = json.loads(run("show", folder, "--json")[1])
+    assert facts["labels"] == ["a", "b", "c"]
+    assert "latent" not in facts["columns"]
+
+
+def test_show_prints_all_that_is_known_of_a_group(run, folder):
+    code, out, _ = run("show", folder, "5a5a5a5a-000000008")
+    assert code == 0
+    assert out.count("key               5a5a5a5a-000000008") == 2
+    assert "width             8 px" in out
+    rows = json.loads(run("show", folder, "--group", "3", "--json")[1])["rows"]
+    assert [row["status"] for row in rows] == ["dropped", "quarantined"]
+    assert rows[0]["latent"] is None
+    assert run("show", folder, "nobody") == (2, "", f"error: {folder}: no group with key 'nobody'\n")
+
+
+def test_verify_exits_with_3_and_names_what_is_broken(run, folder):
+    code, out, _ = run("verify", folder, "--deep")
+    assert (code, out.startswith(f"clean: {folder} root ")) == (0, True)
+    tar = sorted((folder / "shards").iterdir())[0]
+    tar.write_bytes(tar.read_bytes()[:-512])
+    code, out, _ = run("verify", folder)
+    assert code == 3
+    assert f"{tar.name} is cut" in out.splitlines()[0]
+    assert out.splitlines()[-1].startswith("BROKEN")
+    code, out, _ = run("verify", folder, "--json")
+    assert (code, len(json.loads(out)["problems"])) == (3, 1)
+
+
+def test_adopt_prints_the_root(run, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.png").write_bytes(encode(pixels(number, 0)))
+    (tmp_path / "t.csv").write_text("path,what,x_n\n" + "".join(f"{n}.png,thing {n},{n}\n" for n in range(3)))
+    options = [
+        "--table",
+        tmp_path / "t.csv",
+        "--file-column",
+        "path",
+        "--caption-column",
+        "what",
+        "--licence",
+        "CC0-1.0",
+    ]
+    code, out, err = run("adopt", tmp_path / "images", tmp_path / "out", *options)
+    assert code == 0
+    assert err.splitlines()[-1] == "looking at images: 3 of 3"
+    facts = json.loads(run("show", tmp_path / "out", "--json")[1])
+    assert (facts["root"], facts["licence"], facts["groups"]) == (out.strip(), "CC0-1.0", 3)
+    assert facts["rows"][1]["prompt"] == "thing 1"
+
+
+@pytest.mark.parametrize("command", ["ls", "show", "verify"])
+def test_a_bad_path_is_one_line(run, tmp_path, command):
+    assert run(command, tmp_path / "none") == (2, "", f"error: {tmp_path / 'none'}: there is no such folder\n")
+    code, out, err = run(command, tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no finished version: the folder holds nothing, which is no ViewMill data set" in err
+
+
+def test_it_runs_as_a_module_and_a_bucket_is_a_url_like_any(s3, s3_url, tmp_path):
+    make_dataset(s3_url, tmp_path)
+    command = [sys.executable, "-m", "manifests", "ls", s3_url]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert listed.stdout.startswith(f"versions of {s3_url}:")
+    assert listed.stderr == ""
