@@ -28,7 +28,7 @@ from learning.augment.resample import resize, resized_crop
 
 # One stream of random numbers per operation: a new one gets a new number, so that it changes no other's draws.
 _CROP, _FLIP, _JITTER, _GRAYSCALE, _BLUR, _DOWNSAMPLE = range(1, 7)
-_SLICE_VALUES = 1 << 18  # floats worked on at a time on a CPU: a megabyte
+_SLICE_VALUES = 1 << 19  # floats worked on at a time on a CPU: two megabytes
 _BLUR_REFERENCE_PX = 224
 
 
