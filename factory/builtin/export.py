@@ -1,0 +1,76 @@
+"""Turns a training run into an ordinary diffusers folder in half precision, with a note of where it came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from factory.builtin import checkpoints
+from factory.builtin.captions import load_tokenizer
+from factory.builtin.denoiser import new_scheduler, new_text_encoder, new_unet
+from factory.builtin.pipeline import PROVENANCE_FILE, assemble
+from factory.builtin.train_diffusion import Widths, finished_autoencoder
+from manifests.errors import UserError
+
+DEFAULTS = {"steps": 12, "guidance_scale": 3.0, "width": 64, "height": 64}
+
+
+def export(run: Path, out: Path, *, widths: Widths = Widths(), commit: str | None = None) -> dict[str, Any]:
+    """Write the newest averaged weights of a run as a pipeline folder; return its viewmill.json.
+
+    Raises: UserError where the run has no denoiser yet, or `out` exists.
+    """
+    found = checkpoints.load_newest(run / "denoiser" / "checkpoints")
+    if found is None:
+        raise UserError(
+            f"{run} has no denoiser checkpoint yet: train it with `python -m factory builtin train-diffusion`"
+        )
+    if out.exists():
+        raise UserError(f"{out} exists: give a new folder for the exported model")
+    images_seen, state = found
+    tokenizer = load_tokenizer(run / "tokenizer")
+    model = torch.nn.ModuleDict(
+        {
+            "unet": new_unet(widths.text, widths.unet, widths.latent_channels),
+            "text_encoder": new_text_encoder(tokenizer, widths.text),
+        }
+    )
+    model.load_state_dict(state["learner"]["average"])
+    pipeline = assemble(finished_autoencoder(run), model["text_encoder"], tokenizer, model["unet"], new_scheduler())
+    provenance = _provenance(run, pipeline, images_seen, commit)
+    _write(pipeline.to(torch.float16), provenance, out)
+    return provenance
+
+
+def _provenance(run: Path, pipeline: Any, images_seen: int, commit: str | None) -> dict[str, Any]:
+    networks = {"vae": pipeline.vae, "text_encoder": pipeline.text_encoder, "unet": pipeline.unet}
+    sizes = {name: sum(weight.numel() for weight in net.parameters()) for name, net in networks.items()}
+    made_from = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return {
+        "name": "emoji-diffusion",
+        "defaults": DEFAULTS,
+        "parameters": {**sizes, "all": sum(sizes.values())},
+        "denoiser_images_seen": images_seen,
+        "commit": commit,
+        **made_from,
+        "licence": "Apache-2.0; trained on drawings under Apache-2.0, MIT and CC-BY-4.0, attributed in NOTICE",
+    }
+
+
+def _write(pipeline: Any, provenance: dict[str, Any], out: Path) -> None:
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    pipeline.save_pretrained(part, safe_serialization=True)
+    _load_in_float32_by_default(part / "text_encoder" / "config.json")
+    (part / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
+    part.rename(out)
+
+
+def _load_in_float32_by_default(config: Path) -> None:
+    """Transformers loads a model in the type its config names, diffusers in float32: make a plain load agree."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**settings, "dtype": "float32"}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
