@@ -38,7 +38,9 @@ VIEW_SCHEMA = pa.schema(
         _field("stream_id", _STRING, "SHA-256 of all that decides a pixel, but the count", "hex", required=True),
         _field("group", _I64, "number of the group in its stream, from 0", required=True),
         _field("view", _I16, "number of the view in its group, from 0", required=True),
-        _field("key", _STRING, "name of the sample: <stream_id[:8]>-<group, 9 digits>", required=True),
+        _field(
+            "key", _STRING, "name of the sample: stream_id[:8], a dash, the group in 9 digits or more", required=True
+        ),
         _field("positive_id", _I64, "equal where two groups show the same thing; from 0", required=True),
         _field("role", _STRING, "anchor (the first) or view", required=True),
         # where it is
