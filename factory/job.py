@@ -284,7 +284,7 @@ def summary(job: Job, ledger: Ledger, begun_s: float, ended_s: float) -> dict[st
 
 def _failures(ledger: Ledger) -> str:
     lines = [f"  shard {shard:06d}: {reason}" for shard, reason in sorted(ledger.failed.items())]
-    return "\n".join([f"{len(lines)} shards were given up; the others are done, run the same command again:", *lines])
+    return "\n".join(["some shards were given up; the others are safe and the same command tries these again:", *lines])
 
 
 def _sweep(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Which shard goes where: everything once, a poisonous shard is told from its neighbour, preemptions are nobody's fault."""
+"""Which shard goes where: everything once, a poison is told from its neighbour, a preemption is no fault."""
 
 from __future__ import annotations
 

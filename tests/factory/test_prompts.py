@@ -18,9 +18,9 @@ from factory.prompts import PromptConfig, PromptRow, PromptTable, read_prompts, 
 from manifests.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
-    {"prompt": "a cat", "negative_prompt": "blur", "guidance_scale": 2.5, "label": "cat", "weather": "sun", "n": 1},
-    {"prompt": "a dög, \"big\"", "negative_prompt": "", "guidance_scale": 3.0, "label": "dog", "weather": "rain", "n": 2},
-]  # fmt: skip
+    {"prompt": "a cat", "negative_prompt": "blur", "guidance_scale": 2.5, "label": "cat", "sky": "sun", "n": 1},
+    {"prompt": 'a dög, "big"', "negative_prompt": "", "guidance_scale": 3.0, "label": "dog", "sky": "rain", "n": 2},
+]
 
 
 def as_csv(path: Path) -> None:
@@ -47,8 +47,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, write: Ca
     row = table.row(1)
     assert (len(table), table.label_names) == (2, ("cat", "dog"))
     assert (row.prompt, row.negative_prompt, row.guidance_scale, row.label) == ('a dög, "big"', "", 3.0, 1)
-    assert row.extra == {"x_weather": "rain", "x_n": 2}
-    assert table.extra_types == {"x_weather": pa.string(), "x_n": pa.int64()}
+    assert row.extra == {"x_sky": "rain", "x_n": 2}
+    assert table.extra_types == {"x_sky": pa.string(), "x_n": pa.int64()}
 
 
 def test_a_text_file_has_a_prompt_a_line_and_blank_lines_do_not_count(tmp_path: Path) -> None:

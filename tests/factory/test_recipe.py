@@ -1,4 +1,4 @@
-"""The recipe: what it refuses and how it says so, what its identity covers, and the three places it can be read from."""
+"""The recipe: what it refuses and how it says so, what its identity covers, and where it can be read from."""
 
 from __future__ import annotations
 

@@ -1,0 +1,143 @@
+"""The job on a real Ray cluster: the root is that of one process, dead actors are replaced, a poison is given up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory import job
+from factory.crew import worker_count, worker_options
+from factory.job import JobError, Options, StoppedError, begin, finish
+from factory.recipe import Recipe
+from manifests import open_dataset, verify
+from manifests.errors import UserError
+from tests.factory import recipes
+
+pytestmark = pytest.mark.ray
+
+
+def tiny_recipe(**changes: Any) -> Recipe:
+    return Recipe.model_validate(recipes.settings(**changes))
+
+
+def make(out: Path, recipe: Recipe | None = None, **options: Any) -> str:
+    work = begin(recipe or tiny_recipe(), str(out), Options(**options))
+    job.run(work)
+    return finish(work)
+
+
+def attempts(out: Path, event: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(out.glob(f"runs/attempts/*.{event}.json"))]
+
+
+@pytest.fixture(scope="module")
+def inline_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make(tmp_path_factory.mktemp("inline") / "data", inline=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_root_of_one_process(
+    ray_cluster: str, tmp_path: Path, inline_root: str, workers: int
+) -> None:
+    assert make(tmp_path, workers=workers) == inline_root
+    assert verify(tmp_path, deep=True).problems == []
+    assert len(attempts(tmp_path, "rendered")) == 3
+    assert len({attempt["pid"] for attempt in attempts(tmp_path, "begun")}) == workers
+
+
+def background(act: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
+
+
+def kill_each_new_worker(out: Path, kills: int, shard: int | None = None) -> list[int]:
+    """SIGKILL whoever begins a shard and has not finished it, `kills` times."""
+    killed: list[int] = []
+
+    def act() -> None:
+        seen: set[str] = set()
+        while len(killed) < kills:
+            for path in out.glob("runs/attempts/*.begun.json"):
+                begun = json.loads(path.read_text())
+                if path.name in seen or shard not in (None, begun["shard"]):
+                    continue
+                seen.add(path.name)
+                os.kill(begun["pid"], signal.SIGKILL)
+                killed.append(begun["shard"])
+                break
+            time.sleep(0.002)
+
+    background(act)
+    return killed
+
+
+def test_a_killed_workers_shard_is_rendered_by_another(ray_cluster: str, tmp_path: Path, inline_root: str) -> None:
+    killed = kill_each_new_worker(tmp_path, 1)
+    assert make(tmp_path, workers=2) == inline_root
+    assert len(killed) == 1
+    assert verify(tmp_path, deep=True).problems == []
+    assert len(attempts(tmp_path, "rendered")) <= 3 + len(killed)
+
+
+def test_a_shard_that_kills_its_workers_is_given_up_and_the_others_are_made(ray_cluster: str, tmp_path: Path) -> None:
+    killed = kill_each_new_worker(tmp_path, 3, shard=1)
+    with pytest.raises(JobError, match=r"some shards were given up.*\n  shard 000001: its worker died"):
+        make(tmp_path, workers=1)
+    assert killed == [1, 1, 1]
+    work = begin(tiny_recipe(), str(tmp_path), Options(workers=1))
+    assert work.missing == [1]
+
+
+def test_a_signal_finishes_what_is_begun_and_the_next_run_does_the_rest(
+    ray_cluster: str, tmp_path: Path, inline_root: str
+) -> None:
+    recipe = tiny_recipe()
+    work = begin(recipe, str(tmp_path), Options(workers=1))
+    stop_at_first = background(lambda: _signal_when(lambda: bool(attempts(tmp_path, "begun"))))
+    with pytest.raises(StoppedError, match="run the same command again to go on"):
+        job.run(work)
+    stop_at_first.join()
+    assert 1 <= len(work.records) <= 2
+    assert len(attempts(tmp_path, "begun")) == len(work.records)
+    assert make(tmp_path, recipe, workers=1) == inline_root
+
+
+def _signal_when(ready: Callable[[], bool]) -> None:
+    while not ready():
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_error_of_the_user_ends_the_job_in_one_line_from_any_process(ray_cluster: str, tmp_path: Path) -> None:
+    source = recipes.settings()["sources"][0] | {"width": 36, "height": 36}
+    with pytest.raises(UserError, match="multiples of 8") as error:
+        make(tmp_path, tiny_recipe(sources=[source]), workers=1)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("commits/*"))
+
+
+def test_rows_name_the_actor_by_nothing(ray_cluster: str, tmp_path: Path) -> None:
+    make(tmp_path, workers=2)
+    text = b"".join(path.read_bytes() for path in tmp_path.glob("commits/*"))
+    host = os.uname().nodename.encode()
+    assert host not in text
+    assert str(os.getpid()).encode() not in open_dataset(tmp_path).version.to_bytes()
+
+
+def test_actors_ask_for_gpus_where_there_are_any_and_for_cpus_elsewhere() -> None:
+    recipe = tiny_recipe(threads=2, device="auto")
+    assert worker_options({"CPU": 8, "GPU": 2}, recipe, 0.5) == {"num_gpus": 0.5, "num_cpus": 1}
+    assert worker_options({"CPU": 8}, recipe, 0.5) == {"num_cpus": 2}
+    assert worker_options({"CPU": 8, "GPU": 2}, tiny_recipe(device="cpu"), 1) == {"num_cpus": 1}
+    assert worker_count({"CPU": 8, "GPU": 2}, {"num_gpus": 0.5, "num_cpus": 1}) == 4
+    with pytest.raises(UserError, match="no worker fits"):
+        worker_count({"CPU": 1}, {"num_cpus": 2})
