@@ -1,8 +1,13 @@
 """A data set that an earlier version wrote opens, verifies and holds the same pixels, seeds and rows."""
 
+import hashlib
+import io
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
 
 from manifests import open_dataset, verify
 from manifests.documents import VersionDoc
@@ -48,3 +53,34 @@ def test_its_root_is_computed_as_it_was():
     version = VersionDoc.model_validate_json(stored)
     assert version.root() == ROOT
     assert version.to_bytes() == stored == (FOLDER / "dataset.json").read_bytes()
+
+
+def test_a_reader_written_from_the_page_alone_finds_the_newest_version_and_its_images():
+    def canonical(value: object) -> bytes:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def root_of(document: dict) -> str:
+        shards = [{key: value for key, value in shard.items() if key != "rows"} for shard in document["shards"]]
+        kept = {key: value for key, value in document.items() if key not in ("name", "licence")}
+        return hashlib.sha256(canonical({**kept, "shards": shards})).hexdigest()
+
+    def checked(file: dict) -> bytes:
+        data = (FOLDER / file["name"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"])
+        return data
+
+    found = {path.stem: json.loads(path.read_bytes()) for path in (FOLDER / "versions").iterdir()}
+    root, version = min(found.items(), key=lambda item: (-item[1]["generation"], item[0]))
+    assert (root, root) == (ROOT, root_of(version))
+    images = 0
+    for shard in version["shards"]:
+        tar = checked(shard["shard"])
+        for row in pq.read_table(io.BytesIO(checked(shard["rows"]))).to_pylist():
+            if row["status"] == "ok" and row["key"] not in version["tombstones"]:
+                data = tar[row["offset"] : row["offset"] + row["size"]]
+                image = np.asarray(Image.open(io.BytesIO(data)))
+                np.testing.assert_array_equal(image, pixels(row["group"], row["view"]))
+                hashed = b'["uint8",8,8,3]' + image.tobytes()
+                assert row["pixel_hash"] == hashlib.sha256(hashed).hexdigest()
+                images += 1
+    assert images == sum(shard["views_ok"] for shard in version["shards"]) == 15

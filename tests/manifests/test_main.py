@@ -96,6 +96,27 @@ def test_adopt_prints_the_root(run, tmp_path):
     assert facts["rows"][1]["prompt"] == "thing 1"
 
 
+def test_a_target_that_cannot_be_written_is_one_line(run, tmp_path):
+    (tmp_path / "a.png").write_bytes(encode(pixels(0, 0)))
+    code, out, err = run("adopt", tmp_path, "/sys/viewmill")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: /sys/viewmill: ")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_shard(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(9):
+        (tmp_path / "images" / f"{number}.png").write_bytes(encode(pixels(number, 0)))
+    command = f"ulimit -f 8; exec {sys.executable} -m manifests adopt {tmp_path / 'images'} {tmp_path / 'out'}"
+    ended = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "the file is larger than this process may write: raise the limit (ulimit -f)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path.parent.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["recipes"]
+
+
 @pytest.mark.parametrize("command", ["ls", "show", "verify"])
 def test_a_bad_path_is_one_line(run, tmp_path, command):
     assert run(command, tmp_path / "none") == (2, "", f"error: {tmp_path / 'none'}: there is no such folder\n")
