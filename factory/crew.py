@@ -5,8 +5,9 @@ Each worker owns whole shards; pixels never leave it. A worker may hold two shar
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from manifests.errors import UserError
 
 DEPTH = 2
 START_TIMEOUT_S = 300.0
+OBJECT_STORE_BYTES = 100 << 20  # plans and records only; pixels never pass through it
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class RayCrew:
     def __init__(
         self, assignment: Assignment, *, address: str | None, workers: int | None, gpus_per_worker: float
     ) -> None:
-        self._owns_ray = _start_ray(address, assignment.recipe.threads * (workers or 1))
+        self._stop_ray = start_ray(address, assignment.recipe.threads * (workers or 1))
         self._assignment = assignment
         self._options = worker_options(_resources(), assignment.recipe, gpus_per_worker)
         count = workers or worker_count(_resources(), self._options)
@@ -185,32 +187,44 @@ class RayCrew:
 
         for actor in self._actors.values():
             ray.kill(actor)
-        if self._owns_ray:
-            ray.shutdown()
+        self._stop_ray()
 
 
-def _start_ray(address: str | None, cpus: int) -> bool:
-    """Join a cluster, or start one of this machine's own; says whether it is ours to stop."""
-    import os
+def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
+    """Join a cluster, or start one of this machine's own; returns what ends that, and leaves alone what was there.
 
+    Raises: UserError when there is no cluster to reach.
+    """
     import ray
 
     if ray.is_initialized():
-        return False
+        return lambda: None
+    folder = tempfile.TemporaryDirectory(prefix="vm-", ignore_cleanup_errors=True)
+
+    def stop() -> None:
+        ray.shutdown()
+        folder.cleanup()
+
+    for is_last in (False, True):  # on a busy machine Ray's own processes may miss their deadline once
+        try:
+            ray.init(**_ray_options(address, cpus, folder.name), log_to_driver=False, logging_level="ERROR")
+            break
+        except Exception as error:  # Ray raises whatever its transport does
+            ray.shutdown()
+            if is_last or address:
+                told = next(iter(str(error).splitlines()), type(error).__name__)
+                where = address or "this machine"
+                raise UserError(f"Ray on {where} cannot be reached or started: {told}; --inline needs none") from error
+    return stop
+
+
+def _ray_options(address: str | None, cpus: int, folder: str) -> dict[str, Any]:
+    """Say how to start Ray; the folder's name is short, since Ray's socket paths lie below it (107 characters)."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            folder = tempfile.mkdtemp(prefix="vm-")  # Ray's socket paths lie below it and may have 107 characters
-            own = {"include_dashboard": False, "object_store_memory": 100 << 20, "_temp_dir": folder}
-            ray.init(address="local", num_cpus=max(cpus, os.cpu_count() or 1), **own, **quiet)
-    except Exception as error:  # Ray raises whatever its transport does
-        where = address or "this machine"
-        told = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"Ray on {where} cannot be reached or started: {told}; --inline does without") from error
-    return True
+    if address:
+        return {"address": address}
+    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    return {"address": "local", "num_cpus": max(cpus, os.cpu_count() or 1), "_temp_dir": folder, **own}
 
 
 def _resources() -> dict[str, float]:

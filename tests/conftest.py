@@ -46,15 +46,11 @@ def hf_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[str]:
-    """Start a Ray cluster of two nodes with one CPU each on this machine; yields its address."""
-    import ray
-    from ray.cluster_utils import Cluster
+def ray_cluster() -> Iterator[None]:
+    """Start Ray with two CPUs on this machine; jobs in this process use it and leave it running."""
 
-    quiet = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=quiet)
-    cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster.address
-    ray.shutdown()
-    cluster.shutdown()
+    from factory.crew import start_ray
+
+    stop = start_ray(None, cpus=2)
+    yield
+    stop()

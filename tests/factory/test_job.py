@@ -45,7 +45,7 @@ def inline_root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_gives_the_root_of_one_process(
-    ray_cluster: str, tmp_path: Path, inline_root: str, workers: int
+    ray_cluster: None, tmp_path: Path, inline_root: str, workers: int
 ) -> None:
     assert make(tmp_path, workers=workers) == inline_root
     assert verify(tmp_path, deep=True).problems == []
@@ -80,7 +80,7 @@ def kill_each_new_worker(out: Path, kills: int, shard: int | None = None) -> lis
     return killed
 
 
-def test_a_killed_workers_shard_is_rendered_by_another(ray_cluster: str, tmp_path: Path, inline_root: str) -> None:
+def test_a_killed_workers_shard_is_rendered_by_another(ray_cluster: None, tmp_path: Path, inline_root: str) -> None:
     killed = kill_each_new_worker(tmp_path, 1)
     assert make(tmp_path, workers=2) == inline_root
     assert len(killed) == 1
@@ -88,7 +88,7 @@ def test_a_killed_workers_shard_is_rendered_by_another(ray_cluster: str, tmp_pat
     assert len(attempts(tmp_path, "rendered")) <= 3 + len(killed)
 
 
-def test_a_shard_that_kills_its_workers_is_given_up_and_the_others_are_made(ray_cluster: str, tmp_path: Path) -> None:
+def test_a_shard_that_kills_its_workers_is_given_up_and_the_others_are_made(ray_cluster: None, tmp_path: Path) -> None:
     killed = kill_each_new_worker(tmp_path, 3, shard=1)
     with pytest.raises(JobError, match=r"some shards were given up.*\n  shard 000001: its worker died"):
         make(tmp_path, workers=1)
@@ -98,7 +98,7 @@ def test_a_shard_that_kills_its_workers_is_given_up_and_the_others_are_made(ray_
 
 
 def test_a_signal_finishes_what_is_begun_and_the_next_run_does_the_rest(
-    ray_cluster: str, tmp_path: Path, inline_root: str
+    ray_cluster: None, tmp_path: Path, inline_root: str
 ) -> None:
     recipe = tiny_recipe()
     work = begin(recipe, str(tmp_path), Options(workers=1))
@@ -117,7 +117,7 @@ def _signal_when(ready: Callable[[], bool]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_an_error_of_the_user_ends_the_job_in_one_line_from_any_process(ray_cluster: str, tmp_path: Path) -> None:
+def test_an_error_of_the_user_ends_the_job_in_one_line_from_any_process(ray_cluster: None, tmp_path: Path) -> None:
     source = recipes.settings()["sources"][0] | {"width": 36, "height": 36}
     with pytest.raises(UserError, match="multiples of 8") as error:
         make(tmp_path, tiny_recipe(sources=[source]), workers=1)
@@ -125,7 +125,7 @@ def test_an_error_of_the_user_ends_the_job_in_one_line_from_any_process(ray_clus
     assert not list(tmp_path.glob("commits/*"))
 
 
-def test_rows_name_the_actor_by_nothing(ray_cluster: str, tmp_path: Path) -> None:
+def test_rows_name_the_actor_by_nothing(ray_cluster: None, tmp_path: Path) -> None:
     make(tmp_path, workers=2)
     text = b"".join(path.read_bytes() for path in tmp_path.glob("commits/*"))
     host = os.uname().nodename.encode()
