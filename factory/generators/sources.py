@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,19 +49,21 @@ SINGLE_FILE_REMEDY = "convert it once: StableDiffusionPipeline.from_single_file(
 
 
 def _builtin(name: str) -> Path:
-    from factory import builtin
+    from factory.builtin import folder
 
-    folder = getattr(builtin, "folder", None)
-    if folder is None:
-        raise UserError(f"builtin:{name}: this installation ships no generators; reinstall viewmill")
-    return Path(folder(name))
+    return folder(name)
 
 
 def _hub(name: str, revision: str, variant: str | None) -> Path:
     from diffusers import DiffusionPipeline
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(DiffusionPipeline.download(name, revision=revision, variant=variant, use_safetensors=True))
+        folder = Path(DiffusionPipeline.download(name, revision=revision, variant=variant, use_safetensors=True))
+        with suppress(HfHubHTTPError, LocalEntryNotFoundError):  # a model may have no card
+            hf_hub_download(name, "README.md", revision=revision)
+        return folder
     except Exception as error:  # the hub client raises a dozen kinds, and each means the same to the user
         text = " ".join(str(error).split())[:200]
         remedy = "check id, revision and network, and HF_TOKEN where the model is gated"

@@ -15,7 +15,9 @@ TOLERANCE = 2  # of 255; the plain call encodes its prompts in batches of anothe
 LATENTS = {"sd3": (8, 8, 8)}
 
 
-def plain(layout: str, batch: list[ViewRequest], scheduler: str | None = None, **arguments: Any) -> np.ndarray:
+def plain(
+    layout: str, batch: list[ViewRequest], scheduler: str | None = None, *, steps: int = 3, **arguments: Any
+) -> np.ndarray:
     """Call the folder's own pipeline the way its documentation does."""
     pipe = diffusers.DiffusionPipeline.from_pretrained(tiny.folder(layout))
     pipe.set_progress_bar_config(disable=True)
@@ -32,7 +34,7 @@ def plain(layout: str, batch: list[ViewRequest], scheduler: str | None = None, *
         latents=noise,
         generator=generators,
         guidance_scale=batch[0].guidance_scale,
-        num_inference_steps=3,
+        num_inference_steps=steps,
         width=32,
         height=32,
         output_type="np",
@@ -80,6 +82,13 @@ def test_another_scheduler_is_what_diffusers_makes_of_it(
     ours = open_tiny(layout, scheduler=scheduler).render(batch, 4).pixels
     assert np.abs(plain(layout, batch, scheduler) - ours).max() <= TOLERANCE
     assert (ours != open_tiny(layout).render(batch, 4).pixels).any()
+
+
+@pytest.mark.parametrize("layout", ["sd2", "sdxl"])
+def test_one_step_without_guidance_as_turbo_models_want_it(layout: str, open_tiny: Any, views: Any) -> None:
+    batch = views(2, guidance_scale=0.0)
+    ours = open_tiny(layout, scheduler="EulerAncestralDiscreteScheduler", steps=1).render(batch, 2).pixels
+    assert np.abs(plain(layout, batch, "EulerAncestralDiscreteScheduler", steps=1) - ours).max() <= TOLERANCE
 
 
 def test_eta_reaches_the_scheduler(open_tiny: Any, views: Any) -> None:

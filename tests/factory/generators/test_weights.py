@@ -201,6 +201,12 @@ def test_a_model_that_is_nowhere_is_refused_with_the_remedy(model: str, said: st
     assert said in refusal(model)
 
 
+def test_a_builtin_name_stands_for_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factory.builtin.folder", lambda name: {"tiny": tiny.folder("sd15")}[name])
+    items = inventory(DiffusionSource(model="builtin:tiny"))
+    assert (items.location.name, fingerprint(items)["sha256"]) == ("builtin:tiny", hashed(tiny.folder("sd15")))
+
+
 def test_a_single_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(b"")
     assert "from_single_file" in refusal(tmp_path / "model.ckpt")
@@ -246,14 +252,17 @@ def test_a_vae_that_is_nowhere_is_refused() -> None:
     assert "/nowhere" in refusal(tiny.folder("sd15"), vae="/nowhere")
 
 
-def test_a_hub_id_is_found_in_the_hubs_cache_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_is_found_in_the_hubs_cache_without_a_network(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub/models--someone--tiny"
-    hub_cache(tiny.folder("sd15"), repository, commit)
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    hub_cache(model, repository, commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     generator = open_generator({"model": f"someone/tiny@{commit}", "width": 32, "height": 32, "steps": 1})
-    assert generator.name == "someone/tiny"
+    assert (generator.name, generator.licence) == ("someone/tiny", "apache-2.0")
     assert generator.fingerprint()["sha256"] == hashed(tiny.folder("sd15"))
     assert "could not be fetched from the hub" in refusal("someone/other@v1")
 
