@@ -9,9 +9,9 @@ from demo.__main__ import demo_steps
 ROOT = Path(__file__).parents[2]
 
 
-def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=timeout_s, check=False)
 
 
 def test_a_mistake_in_a_step_ends_the_demo_with_its_message_and_exit_code(tmp_path: Path) -> None:
