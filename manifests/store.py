@@ -85,7 +85,7 @@ class Store:
             if self.exists(name):
                 self._check_size(name, local.stat().st_size)
             elif self.is_local:
-                self._link_new(name, lambda file: _copy(local, file))
+                self._written(name, lambda file: _copy(local, file), _link)
             else:
                 self._fs.put_file(str(local), self._path(name))
 
@@ -100,7 +100,7 @@ class Store:
             if self.exists(name):
                 return
             if self.is_local:
-                self._link_new(name, lambda file: file.write(data))
+                self._written(name, lambda file: file.write(data), _link)
             else:
                 self._fs.pipe_file(self._path(name), data)
 
@@ -113,9 +113,6 @@ class Store:
                 self._written(name, lambda file: file.write(data), os.replace)
             else:
                 self._fs.pipe_file(self._path(name), data)
-
-    def _link_new(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        self._written(name, write, _link)
 
     def _written(self, name: str, write: Callable[[BinaryIO], object], publish: Callable[[Path, Path], object]) -> None:
         final = Path(self._path(name))
