@@ -8,8 +8,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 
-from factory.render import scratch_folder
 from factory.segments import stored_recipes
+from factory.workshop import scratch_folder
 from manifests.commit import CommitLog
 from manifests.store import Store
 from manifests.version import named_files, versions

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from factory.plan import ShardPlan
-from factory.render import Assignment, Workshop
+from factory.workshop import Assignment, Workshop
 from manifests.commit import CommitRecord
 from manifests.errors import UserError
 
@@ -117,12 +117,12 @@ class RayCrew:
     """Ray actors, one per slot; a dead one is replaced."""
 
     def __init__(
-        self, assignment: Assignment, *, address: str | None, workers: int | None, gpus_per_worker: float
+        self, assignment: Assignment, *, address: str | None, workers: int | None, most: int, gpus_per_worker: float
     ) -> None:
         self._stop_ray = start_ray(address, assignment.recipe.threads * (workers or 1))
         self._assignment = assignment
         self._options = worker_options(_resources(), assignment.recipe, gpus_per_worker)
-        count = workers or worker_count(_resources(), self._options)
+        count = min(most, workers or worker_count(_resources(), self._options))
         self._actors: dict[int, Any] = {}
         self._tasks: dict[
             Any, tuple[int, int | None]

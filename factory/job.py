@@ -5,12 +5,11 @@ Running the same job again goes on where the last one ended, however it ended: o
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 from factory import numerics
@@ -18,10 +17,11 @@ from factory.crew import DEPTH, START_TIMEOUT_S, Crew, Event, Failed, Finished, 
 from factory.ledger import Ledger
 from factory.plan import plan_shard
 from factory.recipe import Recipe
-from factory.render import Assignment, scratch_folder
 from factory.resolve import Stream, claim, resolve
 from factory.runs import RunLog, new_run_id
 from factory.segments import Segment, extend, segment_of
+from factory.stop import Stop, stop_signals
+from factory.workshop import Assignment, scratch_folder
 from manifests.commit import CommitRecord, winners
 from manifests.errors import UserError
 from manifests.store import Store
@@ -82,6 +82,7 @@ def begin(recipe: Recipe, out: str, options: Options) -> Job:
 
     Raises: UserError before anything is written, where the recipe is at fault.
     """
+    out = out if "://" in out else str(Path(out).absolute())  # workers may stand elsewhere
     folder = existing(out)
     stream = resolve(recipe, folder)
     store = folder or Store.open(out, create=True)
@@ -104,9 +105,8 @@ def finish(job: Job, command: str = "") -> str:
     last = newest(job.store)
     shards = [VersionShard.of(record) for _, record in sorted(job.records.items())]
     if last and last.shards == shards:
-        if not job.store.exists("dataset.json"):
-            publish(job.store, last, card=card(job, command))
-        return last.root()
+        is_told = job.store.exists("dataset.json") and job.store.get_bytes("dataset.json") == last.to_bytes()
+        return last.root() if is_told else publish(job.store, last, card=card(job, command))
     recipe = job.stream.recipe
     version = VersionDoc(
         kind="rendered",
@@ -149,15 +149,14 @@ def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
         with stop_signals() as stop:
             _work(job, crew, ledger, stop, progress or (lambda record: None))
     finally:
-        crew.close()
         facts = summary(job, ledger, begun, time.monotonic())
+        crew.close()
         with suppress(UserError, OSError):  # a full disk has its own error already
             log.summary(facts)
             _sweep(job.store)
     if stop.requested and ledger.open:
-        raise StoppedError(
-            f"stopped with {len(job.records)} of {job.shards} shards done; run the same command again to go on"
-        )
+        done = f"{len(job.records)} of {job.shards} shards"
+        raise StoppedError(f"stopped with {done} done; run the same command again to go on")
     if ledger.failed:
         raise JobError(_failures(ledger))
     return facts
@@ -171,45 +170,13 @@ def hire(job: Job, log: RunLog) -> Crew:
     options = job.options
     if options.inline:
         return InlineCrew(assignment)
-    count = min(options.workers, len(job.missing)) if options.workers else None
-    return RayCrew(assignment, address=options.address, workers=count, gpus_per_worker=options.gpus_per_worker)
-
-
-@dataclass
-class Stop:
-    """Whether and when the job was asked to stop."""
-
-    at_s: float | None = None
-
-    @property
-    def requested(self) -> bool:
-        """Say whether a signal came."""
-        return self.at_s is not None
-
-    def is_overdue(self, limit_s: float) -> bool:
-        """Say whether what is in flight has had its time."""
-        return self.at_s is not None and time.monotonic() - self.at_s > limit_s
-
-
-@contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Let SIGTERM and SIGINT ask for a stop; a second one means it."""
-    stop = Stop()
-    before: dict[signal.Signals, Any] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.at_s = time.monotonic()
-        for known, handler in before.items():
-            signal.signal(known, handler)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(ValueError):  # only the main thread may; elsewhere there is nobody to press a key
-            before[number] = signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return RayCrew(
+        assignment,
+        address=options.address,
+        workers=options.workers,
+        most=len(job.missing),
+        gpus_per_worker=options.gpus_per_worker,
+    )
 
 
 def _work(job: Job, crew: Crew, ledger: Ledger, stop: Stop, progress: Progress) -> None:
@@ -227,9 +194,7 @@ def _work(job: Job, crew: Crew, ledger: Ledger, stop: Stop, progress: Progress) 
         if ledger.is_hopeless:
             raise JobError(_failures(ledger))
         if not any_ready and time.monotonic() - began > START_TIMEOUT_S:
-            raise UserError(
-                f"no worker was ready within {START_TIMEOUT_S:.0f} s; is the cluster busy? --inline needs none"
-            )
+            raise UserError(f"no worker ready in {START_TIMEOUT_S:.0f} s: is the cluster busy? --inline needs none")
 
 
 def _hand_out(job: Job, crew: Crew, ledger: Ledger) -> None:
@@ -258,6 +223,8 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
         case Failed(shard=int(shard), error=error):
             ledger.strike(shard, f"{type(error).__name__}: {error}".splitlines()[0])
         case Lost(shards=shards, was_preempted=was_preempted, reason=reason):
+            if not shards and not was_preempted:
+                ledger.loading_deaths.append(reason)
             for shard in shards:
                 if was_preempted:
                     ledger.give_back(shard)
@@ -284,6 +251,8 @@ def summary(job: Job, ledger: Ledger, begun_s: float, ended_s: float) -> dict[st
 
 def _failures(ledger: Ledger) -> str:
     lines = [f"  shard {shard:06d}: {reason}" for shard, reason in sorted(ledger.failed.items())]
+    if ledger.loading_deaths:
+        return f"workers die again and again while they load the model: {ledger.loading_deaths[-1]}"
     return "\n".join(["some shards were given up; the others are safe and the same command tries these again:", *lines])
 
 

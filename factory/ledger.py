@@ -22,6 +22,7 @@ class Ledger:
         self.done: set[int] = set()
         self.failed: dict[int, str] = {}
         self.retries = 0
+        self.loading_deaths: list[str] = []  # why workers died before they held a shard, since the last finished one
 
     def next(self, held: Sequence[int]) -> int | None:
         """Choose a shard for a worker that holds `held`, or None when it should get none now."""
@@ -35,6 +36,7 @@ class Ledger:
         """Note that a shard has its record."""
         self.open.discard(shard)
         self.done.add(shard)
+        self.loading_deaths.clear()
 
     def give_back(self, shard: int) -> None:
         """Take back a shard whose worker was preempted: nobody's fault, no strike."""
@@ -54,4 +56,4 @@ class Ledger:
     @property
     def is_hopeless(self) -> bool:
         """Say whether everything fails: then it is the job, not the shards."""
-        return not self.done and len(self.failed) >= 3
+        return (not self.done and len(self.failed) >= 3) or len(self.loading_deaths) >= 5

@@ -1,35 +1,29 @@
-"""One shard: plan -> generate -> judge and encode -> tar, rows, record. The same in an actor and in the driver.
+"""One shard: plan -> generate -> judge and encode -> groups, ready to be committed.
 
-The device draws one batch while a thread judges and encodes the one before; a Workshop puts one shard while it draws
-the next. Nothing here depends on time or order: equal plans give equal bytes.
+The device draws one batch while a thread judges and encodes the one before. Nothing here depends on time or
+order: equal plans give equal bytes.
 """
 
 from __future__ import annotations
 
-import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from factory.encode import encode, extension
 from factory.generators.protocol import Generator, Rendered, ViewRequest
 from factory.judge import Step, Verdict, judge, next_step, reason
 from factory.plan import Batch, GroupPlan, ShardPlan, cut_batches, request
 from factory.recipe import Recipe
-from factory.runs import RunLog
 from manifests import seeds
-from manifests.commit import CommitRecord, Group, View, commit_shard
+from manifests.commit import Group, View
 from manifests.errors import UserError
 from manifests.images import pixel_hash
-from manifests.store import Store
 
 QUEUE_BATCHES = 2
 
@@ -194,87 +188,3 @@ def _view(attempts: Sequence[Drawn], recipe: Recipe) -> View:
     last = attempts[-1]
     failed = {} if last.data else {"status": "quarantined", "reason": reason([one.verdict for one in attempts])}
     return View({**last.row, **failed}, last.data, extension(recipe.encode))
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """All that a worker must know besides the shards it is handed; travels to other processes."""
-
-    recipe: Recipe
-    url: str
-    run_id: str
-    fingerprints: list[dict[str, str]]
-    extra_types: dict[str, pa.DataType] = field(default_factory=dict)
-
-
-class Workshop:
-    """A process's loaded generators and its way to the store; renders the shards that it is handed."""
-
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
-        self._gate = threading.Lock()  # the device draws one shard at a time
-        self._generators: list[Generator] = []
-        self._numerics: dict[str, str] = {}
-
-    def open(self) -> dict[str, str]:
-        """Load the generators; returns the numerics of this process."""
-        import torch
-
-        from factory.generators import open_generator
-        from factory.numerics import numerics, pick_device
-
-        recipe = self._assignment.recipe
-        torch.set_num_threads(recipe.threads)
-        device = pick_device(recipe.device)
-        self._store = Store.open(self._assignment.url)
-        self._log = RunLog(self._store, self._assignment.run_id)
-        self._generators = [open_generator(s, device=device, threads=recipe.threads) for s in recipe.sources]
-        for source, generator, expected in zip(
-            recipe.sources, self._generators, self._assignment.fingerprints, strict=True
-        ):
-            if generator.fingerprint() != expected:
-                raise UserError(
-                    f"{source.model}: the weights here are not those of the recipe; give every worker the same files"
-                )
-        self._numerics = numerics(device, recipe.encode)
-        return self._numerics
-
-    def render(self, plan: ShardPlan) -> CommitRecord:
-        """Render one shard and commit it."""
-        with self._gate:
-            attempt = self._log.begun(plan.index)
-            begun = time.monotonic()
-            bench = Bench(self._assignment.recipe, self._generators, self._assignment.fingerprints)
-            groups = draw_shard(plan, bench)
-            images = sum(len(group.views) for group in groups)
-            seconds = time.monotonic() - begun
-        self._log.rendered(attempt, {"shard": plan.index, "images": images, "seconds": seconds, **vars(bench.timings)})
-        return self._commit(plan, groups)
-
-    def _commit(self, plan: ShardPlan, groups: Iterable[Group]) -> CommitRecord:
-        scratch = scratch_folder(self._store)
-        scratch.mkdir(parents=True, exist_ok=True)
-        try:
-            return commit_shard(
-                self._store,
-                stream_id=plan.stream_id,
-                index=plan.index,
-                first_group=plan.first_group,
-                groups=list(groups),
-                numerics=self._numerics,
-                extra_types=self._assignment.extra_types,
-                scratch=scratch,
-            )
-        except OSError as error:
-            told = error.strerror or str(error)
-            raise UserError(f"{scratch}: {told}; free some space and run the same command again") from error
-
-    def close(self) -> None:
-        """Free the generators."""
-        for generator in self._generators:
-            generator.close()
-
-
-def scratch_folder(store: Store) -> Path:
-    """Return where shards are assembled: inside a local data set, so that `clean` finds what a killed worker leaves."""
-    return store.local_path("runs/scratch") or Path(tempfile.gettempdir())

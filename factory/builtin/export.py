@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from factory.builtin import checkpoints
 from factory.builtin.captions import load_tokenizer
 from factory.builtin.denoiser import new_scheduler, new_text_encoder, new_unet
 from factory.builtin.pipeline import PROVENANCE_FILE, assemble
 from factory.builtin.train_diffusion import Widths, finished_autoencoder
+from learning import checkpoint
 from manifests.errors import UserError
 
 DEFAULTS = {"steps": 12, "guidance_scale": 3.0, "width": 64, "height": 64}
@@ -24,7 +24,7 @@ def export(run: Path, out: Path, *, widths: Widths = Widths(), commit: str | Non
 
     Raises: UserError where the run has no denoiser yet, or `out` exists.
     """
-    found = checkpoints.load_newest(run / "denoiser" / "checkpoints")
+    found = checkpoint.load_newest(run / "denoiser" / "checkpoints")
     if found is None:
         raise UserError(
             f"{run} has no denoiser checkpoint yet: train it with `python -m factory builtin train-diffusion`"

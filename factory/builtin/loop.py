@@ -14,7 +14,10 @@ from typing import Any, Protocol
 
 import torch
 
-from factory.builtin import checkpoints
+from learning import checkpoint
+from learning.guard import StopSignal
+
+LINE_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -56,31 +59,33 @@ def train(
     say: Callable[[dict[str, float]], None],
     preview: Callable[[int], None] | None = None,
 ) -> None:
-    """Train to `schedule.images`, from the newest checkpoint under `out` if there is one."""
+    """Train to `schedule.images`, from the newest checkpoint under `out` if there is one; SIGTERM saves and stops.
+
+    Raises: KeyboardInterrupt when stopped early.
+    """
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     images_seen = _resume(learner, optimizer, out)
-    last_line = Window()
-    while images_seen < schedule.images:
-        report = _step(learner, optimizer, schedule, images_seen)
-        images_seen += schedule.batch_images
-        learner.after_step(images_seen, schedule.batch_images)
-        last_line.add(report)
-        if last_line.steps == LINE_STEPS or images_seen >= schedule.images:
-            line = {
-                "images_seen": images_seen,
-                "lr": schedule.rate(images_seen),
-                **last_line.close(schedule.batch_images),
-            }
-            _append(out / "metrics.jsonl", line)
-            say(line)
-        if images_seen % schedule.checkpoint_images < schedule.batch_images or images_seen >= schedule.images:
-            state = {"learner": learner.state(), "optimizer": optimizer.state_dict()}
-            checkpoints.save(out / "checkpoints", state, images_seen=images_seen)
-            if preview is not None:
-                preview(images_seen)
-
-
-LINE_STEPS = 50
+    window = Window()
+    with StopSignal() as stop:
+        while images_seen < schedule.images and not stop.requested:
+            report = _step(learner, optimizer, schedule, images_seen)
+            images_seen += schedule.batch_images
+            learner.after_step(images_seen, schedule.batch_images)
+            window.add(report)
+            is_last = images_seen >= schedule.images or stop.requested
+            if window.steps == LINE_STEPS or is_last:
+                line = {"images_seen": images_seen, "lr": schedule.rate(images_seen)}
+                line |= window.means(schedule.batch_images)
+                _append(out / "metrics.jsonl", line)
+                say(line)
+                window = Window()
+            if images_seen % schedule.checkpoint_images < schedule.batch_images or is_last:
+                state = {"learner": learner.state(), "optimizer": optimizer.state_dict()}
+                checkpoint.save(out / "checkpoints", state, images_seen=images_seen)
+                if preview is not None:
+                    preview(images_seen)
+    if stop.requested:
+        raise KeyboardInterrupt(f"stopped at {images_seen} images; run the same command again to go on")
 
 
 class Window:
@@ -95,23 +100,30 @@ class Window:
         for name, value in report.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def close(self, batch_images: int) -> dict[str, float]:
-        """Return the means and the speed, and begin anew."""
+    def means(self, batch_images: int) -> dict[str, float]:
+        """Return the means and the speed so far."""
         seconds = max(time.monotonic() - self.start_s, 1e-9)
         means = {name: total / self.steps for name, total in self.sums.items()}
-        means["images_per_s"] = self.steps * batch_images / seconds
-        self.__init__()  # type: ignore[misc]
-        return means
+        return {**means, "images_per_s": self.steps * batch_images / seconds}
 
 
 def _resume(learner: Learner, optimizer: torch.optim.Optimizer, out: Path) -> int:
-    found = checkpoints.load_newest(out / "checkpoints")
+    found = checkpoint.load_newest(out / "checkpoints")
     if found is None:
         return 0
     images_seen, state = found
     learner.load(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
+    _lay_out_like_parameters(optimizer)
     return images_seen
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments their parameters' memory order: files keep none, and the fused step goes by raw memory."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _step(learner: Learner, optimizer: torch.optim.Optimizer, schedule: Schedule, images_seen: int) -> dict[str, float]:

@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
-from factory.builtin import checkpoints, images
+from factory.builtin import images
 from factory.builtin.autoencoder import AutoencoderLearner, DecoderLearner, encode, new_autoencoder, standardise
 from factory.builtin.captions import load_tokenizer, vocabulary, write_tokenizer
 from factory.builtin.denoiser import DenoiserLearner, new_scheduler, new_text_encoder, new_unet
 from factory.builtin.images import ImageSet
 from factory.builtin.loop import Schedule, train
 from factory.builtin.pipeline import assemble, sample, sheet
+from learning import checkpoint
 from manifests.errors import UserError
 
 PREVIEW_PROMPTS = (
@@ -29,7 +30,7 @@ PREVIEW_PROMPTS = (
 )  # fmt: skip
 
 STAGES = ("autoencoder", "denoiser", "decoder")
-AUTOENCODER = Schedule(16_000, 16, 1e-3, warmup_images=1_600, cooldown_images=1, checkpoint_images=4_000)
+AUTOENCODER = Schedule(30_000, 16, 1e-3, warmup_images=1_600, cooldown_images=4_000, checkpoint_images=4_000)
 DENOISER = Schedule(500_000, 64, 1e-3, warmup_images=6_400, cooldown_images=80_000, checkpoint_images=32_000)
 DECODER = Schedule(48_000, 16, 1e-3, warmup_images=800, cooldown_images=12_000, checkpoint_images=4_000)
 
@@ -123,7 +124,7 @@ def finished_autoencoder(run: Path) -> Any:
             f"{run} has no finished autoencoder: run `train-diffusion` without --stage, or with --stage autoencoder"
         )
     autoencoder = AutoencoderKL.from_pretrained(folder)
-    sharpened = checkpoints.load_newest(run / "decoder" / "checkpoints")
+    sharpened = checkpoint.load_newest(run / "decoder" / "checkpoints")
     if sharpened is not None:
         autoencoder.load_state_dict(sharpened[1]["learner"]["trained"], strict=False)
     return autoencoder.to(memory_format=torch.channels_last).eval()

@@ -59,16 +59,18 @@ def inventory(source: DiffusionSource) -> Inventory:
     pipeline = _pipeline(source, index)
     components = _components(source.model, index)
     _check_fits(source.model, pipeline, set(components))
-    files = {"model_index.json": location.folder / "model_index.json"}
+    files = {"model_index.json": _inside(location.folder, location.folder / "model_index.json")}
     for name, (library, _) in components.items():
         override = source.vae if name == "vae" else None
         folder = Path(override).expanduser().resolve() if override else location.folder / name
-        files |= {f"{name}/{file.name}": file for file in _component_files(folder, name, library, source)}
+        found = _component_files(folder, name, library, source)
+        root = folder if override else location.folder
+        files |= {f"{name}/{path.name}": _inside(root, path) for path in found}
     files |= {f"lora[{i}]": _lora_file(lora.path) for i, lora in enumerate(source.lora)}
     scheduler = _scheduler(source, pipeline, files)
     scales = tuple(lora.scale for lora in source.lora)
-    found = source.licence or licence(location.folder)
-    return Inventory(location, pipeline, scheduler, found, components, files, scales)
+    terms = source.licence or licence(location.folder)
+    return Inventory(location, pipeline, scheduler, terms, components, files, scales)
 
 
 def fingerprint(items: Inventory) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _refuse_code(folder: Path) -> None:
 
 
 def _read_json(folder: Path, name: str, failure: str) -> dict[str, Any]:
-    path = _inside(folder, folder / name) if (folder / name).exists() else folder / name
+    path = folder / name
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -153,8 +155,7 @@ def _component_files(folder: Path, name: str, library: str, source: DiffusionSou
         path for path in sorted(folder.iterdir()) if path.suffix in PLAIN and ".safetensors.index." not in path.name
     ]
     is_model = not name.startswith(("tokenizer", "scheduler", "feature_extractor"))
-    files = plain + (_weight_files(folder, library, source.variant) if is_model else [])
-    return [_inside(folder, path) for path in files]
+    return plain + (_weight_files(folder, library, source.variant) if is_model else [])
 
 
 def _weight_files(folder: Path, library: str, variant: str | None) -> list[Path]:
@@ -181,14 +182,15 @@ def _parts(folder: Path, index: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _inside(folder: Path, path: Path) -> Path:
-    """Refuse a link that leaves its folder; the hub's cache keeps its files one level up, in blobs/."""
+def _inside(root: Path, path: Path) -> Path:
+    """Refuse a link that leaves its model; the hub's cache keeps the files of snapshots/<commit>/ in blobs/."""
     if not path.is_file():
         raise UserError(f"{path}: missing, or not a file")
     target = path.resolve()
-    roots = [folder.resolve()]
-    roots += [parent.parent / "blobs" for parent in folder.resolve().parents if parent.name == "snapshots"]
-    if not any(target.is_relative_to(root) for root in roots):
+    homes = [root.resolve()]
+    if root.parent.name == "snapshots":
+        homes.append(root.parent.parent / "blobs")
+    if not any(target.is_relative_to(home) for home in homes):
         raise UserError(f"{path}: links to {target}, outside of its model; copy the file into the folder")
     return path
 
