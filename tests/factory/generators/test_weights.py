@@ -138,6 +138,30 @@ def test_a_link_out_of_the_folder_is_refused(model: Path, tmp_path: Path) -> Non
     assert "outside of its model" in refusal(model)
 
 
+def test_a_component_that_is_a_link_to_elsewhere_is_refused(model: Path) -> None:
+    shutil.rmtree(model / "unet")
+    (model / "unet").symlink_to(tiny.folder("sd15") / "unet")
+    assert "outside of its model" in refusal(model)
+
+
+def test_links_within_the_folder_are_fine(model: Path) -> None:
+    (model / "unet").rename(model / "kept")
+    (model / "unet").symlink_to("kept")
+    assert hashed(model) == hashed(tiny.folder("sd15"))
+
+
+def test_weights_under_their_names_of_2022_load(model: Path, open_tiny: Any, views: Any) -> None:
+    path = model / "vae/diffusion_pytorch_model.safetensors"
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = load_file(path)
+    for new, name in old.items():
+        tensors = {key.replace(f"attentions.0.{new}", f"attentions.0.{name}"): tensors[key] for key in tensors}
+    save_file(tensors, path, metadata={"format": "pt"})
+    renamed = open_generator(tiny.source("sd15", model=str(model)))
+    assert any(".query." in key for key in tensors)
+    assert (renamed.render(views(2), 2).pixels == open_tiny("sd15").render(views(2), 2).pixels).all()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
