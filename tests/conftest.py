@@ -48,9 +48,10 @@ def hf_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Start Ray with two CPUs on this machine; jobs in this process use it and leave it running."""
-
     from factory.crew import start_ray
 
-    stop = start_ray(None, cpus=2)
-    yield
-    stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # Ray would let its workers starve beside whatever else runs here
+        stop = start_ray(None, cpus=2)
+        yield
+        stop()

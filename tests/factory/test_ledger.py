@@ -64,6 +64,15 @@ def test_a_job_whose_first_three_shards_all_fail_is_hopeless() -> None:
     assert not ledger.is_hopeless
 
 
+def test_workers_that_die_while_loading_end_the_job_unless_one_gets_through() -> None:
+    ledger = Ledger(range(5))
+    ledger.loading_deaths += ["no memory"] * 4
+    assert not ledger.is_hopeless
+    ledger.finish(0)
+    ledger.loading_deaths += ["no memory"] * 5
+    assert ledger.is_hopeless
+
+
 @given(fates=st.lists(st.sampled_from(["finish", "strike", "preempt"]), max_size=200), shards=st.integers(1, 12))
 def test_no_shard_is_ever_lost_or_handed_out_twice_at_once(fates: list[str], shards: int) -> None:
     ledger, held = Ledger(range(shards)), []

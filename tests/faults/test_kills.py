@@ -1,4 +1,4 @@
-"""SIGKILL of drivers and workers, each at a moment proven by what lies in the folder; the end is as if nothing had been.
+"""SIGKILL of drivers and workers, at moments proven by what lies in the folder; the end is as if nothing had been.
 
 A kill counts as proven when, right after it, some shard had been begun and had no record: so it fell inside the shard,
 or, where all its pixels had been made, between its puts.
@@ -22,7 +22,7 @@ import pytest
 from manifests import open_dataset, verify
 from tests.factory import recipes
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RAY_worker_niceness": "0"}
 SHAPE = {"groups": 96, "views": 3, "groups_per_shard": 4, "batch": 4}
 SHARDS = 24
 
