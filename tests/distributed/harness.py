@@ -19,8 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "torch._dynamo"])  # DDP imports the last one
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["torch", "torch.distributed", "torch._dynamo"])  # DDP imports the last one
 
 
 def run_processes(n: int, function: Callable[..., Any], *args: Any, timeout_s: float = 60) -> list[Any]:
@@ -42,8 +42,8 @@ def run_processes(n: int, function: Callable[..., Any], *args: Any, timeout_s: f
 def _start(
     rank: int, n: int, store: str, function: Callable[..., Any], args: tuple[Any, ...], timeout_s: float
 ) -> tuple[BaseProcess, Connection]:
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_run, args=(rank, n, store, function, args, timeout_s, sender), daemon=True)
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_run, args=(rank, n, store, function, args, timeout_s, sender), daemon=True)
     process.start()
     sender.close()
     return process, receiver

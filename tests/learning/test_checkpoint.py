@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import nn
 from learning import checkpoint
 from learning.checkpoint import CheckpointError, load, load_newest, save
 from learning.optim import adamw, parameter_groups
+from tests.distributed.harness import PROCESSES
 
 
 def small_state(value: int) -> dict[str, Any]:
@@ -185,32 +186,33 @@ def test_an_unfinished_folder_cannot_be_loaded_by_name(tmp_path: Path) -> None:
         load(path)
 
 
-SAVER = """
-import itertools, sys, torch
-from pathlib import Path
-from learning.checkpoint import save
-for images in itertools.count(int(sys.argv[2])):
-    state = {"model": {f"w{i}": torch.full((250_000,), images) for i in range(4)}, "images": images}
-    print("saving", images, flush=True)
-    save(Path(sys.argv[1]), state, images_seen=images, keep_last=2)
-    print("saved", images, flush=True)
-"""
+def save_for_ever(folder: Path, start: int, out: Connection) -> None:
+    for images in itertools.count(start):
+        state = {"model": {f"w{i}": torch.full((100_000,), images) for i in range(4)}, "images": images}
+        out.send(("saving", images))
+        save(folder, state, images_seen=images, keep_last=2)
+        out.send(("saved", images))
 
 
 def killed_in_the_middle(folder: Path, start: int, delay_s: float) -> tuple[int, bool]:
     """Kill a saver -9 after its second save began; return its last finished save and whether it died inside one."""
-    command = [sys.executable, "-c", SAVER, str(folder), str(start)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        time.sleep(delay_s)
-        os.kill(process.pid, signal.SIGKILL)
-        lines += process.stdout.read().splitlines()
-    last = [line.split() for line in lines if line.strip()][-1]
-    return int(last[1]) - (last[0] == "saving"), last[0] == "saving"
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=save_for_ever, args=(folder, start, sender))
+    process.start()
+    sender.close()
+    said = [receiver.recv() for _ in range(3)]
+    time.sleep(delay_s)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with contextlib.suppress(EOFError):
+        while True:
+            said.append(receiver.recv())
+    what, images = said[-1]
+    return images - (what == "saving"), what == "saving"
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_sigkill_during_a_save_leaves_a_whole_one(tmp_path: Path, kills: int) -> None:
     chance, inside, start = random.Random(kills), 0, 1
     for _ in range(kills):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import resource
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from learning import losses
 from learning.losses import multi_positive_nce
+from tests.distributed.harness import run_processes
 
 Array = NDArray[np.float64]
 
@@ -250,33 +252,26 @@ def test_a_wrong_shape_is_named() -> None:
         multi_positive_nce(rows, rows, torch.arange(3), torch.arange(2), temperature=0.1)
 
 
-BUDGET_SCRIPT = """
-import resource, sys, torch
-from learning import losses
-torch.set_num_threads(1)
-n, chunk_logits, budget_bytes = map(int, sys.argv[1:])
-def step(n):
-    torch.manual_seed(0)
-    rows = torch.nn.functional.normalize(torch.randn(n, 16)).requires_grad_()
-    ids = torch.arange(n) // 4
-    losses.multi_positive_nce(rows, rows, ids, ids, exclude_index=torch.arange(n), temperature=0.1)[0].backward()
-step(64)
-losses.CHUNK_LOGITS = chunk_logits
-in_use_bytes = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (in_use_bytes + budget_bytes,) * 2)
-try:
-    step(n)
-except RuntimeError as error:
-    print("out of memory" if "allocate" in str(error) else error)
-else:
-    print("fits")
-"""
+def verdict_within(budget_bytes: int, rows: int, chunk_logits: int) -> str:
+    """Differentiate the loss of so many rows under a real limit on this process's memory."""
+
+    def step(n: int) -> None:
+        embeddings = normalize(torch.randn(n, 16, generator=torch.Generator().manual_seed(0))).requires_grad_()
+        ids, own = torch.arange(n) // 4, torch.arange(n)
+        multi_positive_nce(embeddings, embeddings, ids, ids, exclude_index=own, temperature=0.1)[0].backward()
+
+    step(64)
+    losses.CHUNK_LOGITS = chunk_logits
+    in_use_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use_bytes + budget_bytes,) * 2)
+    try:
+        step(rows)
+    except RuntimeError as error:
+        return "out of memory" if "allocate" in str(error) else str(error)
+    return "fits"
 
 
 @pytest.mark.parametrize(("chunk_logits", "verdict"), [(losses.CHUNK_LOGITS, "fits"), (8192**2, "out of memory")])
 def test_a_batch_whose_logits_take_256_mb_fits_into_96_mb(chunk_logits: int, verdict: str) -> None:
     """The second case is the control: one chunk of everything is the dense form and must not fit."""
-    arguments = map(str, (8192, chunk_logits, 96 << 20))
-    command = [sys.executable, "-c", BUDGET_SCRIPT, *arguments]
-    output = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert output.stdout.strip() == verdict
+    assert run_processes(1, verdict_within, 96 << 20, 8192, chunk_logits) == [verdict]

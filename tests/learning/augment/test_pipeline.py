@@ -1,4 +1,4 @@
-"""A sample's augmentation is a function of its pixels and seed, bit for bit, and the whole equals a plain per-image loop."""
+"""A sample's augmentation is a function of its pixels and seed, bit for bit; the whole equals a loop over images."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ def batch(count: int, height: int = 64, width: int = 64) -> tuple[Tensor, Tensor
     return pixels, torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("source", "size_px"), [((64, 64), 64), ((37, 41), 29), ((96, 96), 33)])
+@pytest.mark.parametrize(
+    ("source", "size_px", "threads"), [((64, 64), 64, 1), ((37, 41), 29, 2), ((96, 96), 33, 1), ((200, 240), 224, 1)]
+)
 @pytest.mark.parametrize("recipe", [ALL_OFTEN, PRESETS["weak"]], ids=["all_often", "weak"])
 def test_a_sample_does_not_depend_on_its_batch(
     recipe: Augmentation, source: tuple[int, int], size_px: int, threads: int
 ) -> None:
-    pixels, seeds = batch(67, *source)
+    pixels, seeds = batch(23, *source)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         whole = augment(pixels, seeds, recipe, size_px)
-        order = torch.randperm(67, generator=torch.Generator().manual_seed(1))[:41]
+        order = torch.randperm(23, generator=torch.Generator().manual_seed(1))[:14]
         assert torch.equal(augment(pixels[order], seeds[order], recipe, size_px), whole[order])
-        for i in range(0, 67, 11):
+        for i in range(0, 23, 5):
             assert torch.equal(augment(pixels[i : i + 1], seeds[i : i + 1], recipe, size_px)[0], whole[i])
     finally:
         torch.set_num_threads(before)
@@ -77,9 +78,8 @@ def one_image(pixels: Tensor, seed: Tensor, recipe: Augmentation, size_px: int) 
     drawn, *numbers = draw(3, 5)
     if recipe.jitter is not None and drawn < recipe.jitter.probability:
         halves = [recipe.jitter.brightness, recipe.jitter.contrast, recipe.jitter.saturation]
-        factors = [
-            max(0.0, 1 - half) + (1 + half - max(0.0, 1 - half)) * u for half, u in zip(halves, numbers, strict=False)
-        ]
+        lows = [max(0.0, 1 - half) for half in halves]
+        factors = [low + (1 + half - low) * u for low, half, u in zip(lows, halves, numbers, strict=False)]
         image = reference.adjust_brightness(image, factors[0])
         image = reference.adjust_contrast(image, factors[1])
         image = reference.adjust_saturation(image, factors[2])
