@@ -62,11 +62,15 @@ def embed_images(encoder: Encoder, images: list[NDArray[np.uint8]]) -> NDArray[n
 
     Shapes: uint8 [H, W, 3] each -> [n, D].
     """
+    features: NDArray[np.float32] = encoder.eval()(prepared(encoder, images)).float().numpy()
+    return features
+
+
+def prepared(encoder: Encoder, images: list[NDArray[np.uint8]]) -> torch.Tensor:
+    """Return images of any size as the encoder's input, [n, 3, S, S]."""
     size = (encoder.preprocessing.size_px,) * 2
     fitted = [np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC)) for image in images]
-    pixels = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).float() / 255  # [n, 3, S, S]
-    features: NDArray[np.float32] = encoder.eval()(encoder.normalize(pixels)).float().numpy()
-    return features
+    return encoder.normalize(torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).float() / 255)
 
 
 def _schema(dimensions: int) -> pa.Schema:

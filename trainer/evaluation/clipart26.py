@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manifests.adopt import adopt
-from trainer.evaluation.clipart_source import CLASS_FOLDERS, Drawing, drawings, unpack_packages
+from manifests.card import CardFacts
+from trainer.evaluation.clipart_source import CLASS_FOLDERS, PACKAGES, Drawing, drawings, unpack_packages
 from trainer.evaluation.duplicates import components, near, thinned
 from trainer.evaluation.partition import deal, name_order
 
@@ -25,18 +26,26 @@ LABEL_NAMES = sorted(CLASS_FOLDERS)
 SPLITS = ("dev", "test")
 
 
+FACTS = CardFacts(
+    summary="Cliparts in 26 classes, 64x64 on white. `x_component` groups near-duplicates: keep a group on one side of "
+    "any split. Choose on `dev`; `test` is for published results. Labels are the library's folders.",
+    sources=[f"Open Clip Art Library 0.18, public domain dedication (Debian package {name})" for name in PACKAGES],
+    command="python -m trainer.evaluation.clipart26 OUT",
+)
+
+
 def build(out: Path, scratch: Path) -> str:
     """Build the data set at `out` and return its root."""
-    chosen = choose(list(drawings(unpack_packages(scratch))))
     folder = scratch / "clipart26"
-    write_folder(chosen, folder)
+    write_folder(choose(list(drawings(unpack_packages(scratch)))), folder)
+    return adopt_folder(folder, out)
+
+
+def adopt_folder(folder: Path, out: Path) -> str:
+    """Make the data set of what `write_folder` wrote."""
+    table = folder / "table.jsonl"
     return adopt(
-        folder / "images",
-        out,
-        table=folder / "table.jsonl",
-        name="clipart26",
-        licence="CC0-1.0",
-        label_names=LABEL_NAMES,
+        folder / "images", out, table=table, name="clipart26", licence="CC-PDDC", label_names=LABEL_NAMES, card=FACTS
     )
 
 

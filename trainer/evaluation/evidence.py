@@ -1,0 +1,117 @@
+"""How sure a score or a difference is: bootstrap over groups of near-duplicates, crossed with training seeds.
+
+Images of a group are not independent draws, so whole groups are resampled; seeds are resampled in the same draw, which
+makes the interval hold for other images and other seeds alike (the pigeonhole bootstrap of Owen, 2007). Pure: the
+draws come from counter-based seeds, so that the same predictions give the same interval anywhere.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifests.seeds import integers
+
+RESAMPLES = 2000
+SEEDS_NEEDED = 3
+_QUANTILES = (0.025, 0.975)
+_DETECTABLE_ERRORS = 1.96 + 0.84  # standard errors seen with probability 0.8 at the level 0.05
+
+
+@dataclass(frozen=True)
+class Score:
+    """Balanced accuracy, its 95 % interval, and how many independent groups of images it rests on."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Balanced accuracy of a minus that of b, in the same images and seeds, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    smallest_detectable: float  # what this design would have seen four times in five
+    signs_agree: bool
+    seeds: int
+    groups: int
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether the interval excludes 0, all seeds agree in sign, and there are enough of them."""
+        return self.seeds >= SEEDS_NEEDED and self.signs_agree and not self.low <= 0 <= self.high
+
+    def to_dict(self) -> dict[str, float | int | bool]:
+        return {**asdict(self), "is_evidence": self.is_evidence}
+
+
+def score(predicted: NDArray[np.int64], labels: NDArray[np.int64], components: NDArray[np.int64]) -> Score:
+    """Return the balanced accuracy of predictions [N] with its interval over components."""
+    groups, resampled = _resampled_recalls(predicted[None], labels, components)
+    low, high = np.quantile(resampled[:, 0], _QUANTILES)
+    return Score(_accuracies(predicted[None], labels)[0], float(low), float(high), groups)
+
+
+def paired_difference(
+    predicted_a: NDArray[np.int64],
+    predicted_b: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    components: NDArray[np.int64],
+) -> Difference:
+    """Compare two methods seed by seed on the same images.
+
+    Shapes: predictions [S, N], one row a training seed; labels and components [N].
+    """
+    seeds = len(predicted_a)
+    if predicted_a.shape != predicted_b.shape:
+        raise ValueError(f"predictions {predicted_a.shape} and {predicted_b.shape}: expected the same seeds and images")
+    per_seed = np.subtract(_accuracies(predicted_a, labels), _accuracies(predicted_b, labels))
+    groups, a = _resampled_recalls(predicted_a, labels, components)
+    _, b = _resampled_recalls(predicted_b, labels, components)  # the same draws of groups
+    drawn_seeds = integers(0, "bootstrap seeds", seeds, (RESAMPLES, seeds))
+    resampled = np.take_along_axis(a - b, drawn_seeds, axis=1).mean(1)  # [R]
+    low, high = np.quantile(resampled, _QUANTILES)
+    return Difference(
+        mean=float(per_seed.mean()),
+        low=float(low),
+        high=float(high),
+        smallest_detectable=float(_DETECTABLE_ERRORS * resampled.std(ddof=1)),
+        signs_agree=bool((per_seed > 0).all() or (per_seed < 0).all()),
+        seeds=seeds,
+        groups=groups,
+    )
+
+
+def _accuracies(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> list[float]:
+    right = predicted == labels
+    return [float(np.mean([row[labels == c].mean() for c in np.unique(labels)])) for row in right]
+
+
+def _resampled_recalls(
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], components: NDArray[np.int64]
+) -> tuple[int, NDArray[np.float64]]:
+    """Return the number of groups, and the balanced accuracy of each resample and seed, [R, S]."""
+    names, group = np.unique(components, return_inverse=True)
+    classes, label = np.unique(labels, return_inverse=True)
+    held = np.zeros((len(names), len(classes)))
+    np.add.at(held, (group, label), 1)
+    draws = _draw_counts(len(names))  # [R, G]
+    total = draws @ held  # [R, K] images of each class in each resample
+    recalls = []
+    for row in predicted == labels:
+        right = np.zeros_like(held)
+        np.add.at(right, (group, label), row)
+        with np.errstate(invalid="ignore"):
+            recalls.append(np.nanmean(np.where(total > 0, draws @ right / total, np.nan), axis=1))
+    return len(names), np.stack(recalls, 1)
+
+
+def _draw_counts(groups: int) -> NDArray[np.float64]:
+    """Return how often each group comes in each resample, [R, G]."""
+    drawn = integers(0, "bootstrap groups", groups, (RESAMPLES, groups))
+    offsets = np.arange(RESAMPLES)[:, None] * groups
+    return np.bincount((drawn + offsets).ravel(), minlength=RESAMPLES * groups).reshape(RESAMPLES, groups).astype(float)
