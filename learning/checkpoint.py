@@ -49,7 +49,7 @@ def save(
     if not _is_whole(target):
         shutil.rmtree(target, ignore_errors=True)
         _write_and_rename(target, state)
-    _drop_old(folder, keep_last, keep_every_images)
+    _drop_old(target, keep_last, keep_every_images)
     return target
 
 
@@ -57,7 +57,7 @@ def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     """Return (images_seen, state) of the newest whole checkpoint (tensors on the CPU) or None; log broken ones."""
     for path in reversed(_checkpoints(folder)):
         try:
-            return int(path.name.removeprefix("ckpt-")), load(path)
+            return _images_seen(path), load(path)
         except (CheckpointError, OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
             _LOG.warning("skipped the checkpoint %s: %s", path, error)
     return None
@@ -114,15 +114,21 @@ def _check(path: Path) -> None:
             )
 
 
-def _drop_old(folder: Path, keep_last: int, keep_every_images: int | None) -> None:
-    for path in _checkpoints(folder)[:-keep_last]:
-        if not keep_every_images or int(path.name.removeprefix("ckpt-")) % keep_every_images:
+def _drop_old(newest: Path, keep_last: int, keep_every_images: int | None) -> None:
+    """Drop what is older than the one just saved; a later one is a broken one that this run went back before."""
+    up_to_newest = [path for path in _checkpoints(newest.parent) if path.name <= newest.name]
+    for path in up_to_newest[:-keep_last]:
+        if not keep_every_images or _images_seen(path) % keep_every_images:
             (path / "DONE").unlink(missing_ok=True)  # first: a cut removal leaves nothing that looks whole
             shutil.rmtree(path)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("ckpt-*") if _NAME.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def _images_seen(path: Path) -> int:
+    return int(path.name.removeprefix("ckpt-"))
 
 
 def _sha256(path: Path) -> str:

@@ -144,6 +144,13 @@ def test_saving_over_a_broken_one_replaces_it(tmp_path: Path) -> None:
     assert names(tmp_path) == ["ckpt-000000000007"]
 
 
+def test_a_broken_later_one_does_not_push_out_the_one_just_saved(tmp_path: Path) -> None:
+    save(tmp_path, small_state(1), images_seen=1, keep_last=1)
+    (save(tmp_path, small_state(3), images_seen=3, keep_last=2) / "DONE").unlink()
+    save(tmp_path, small_state(2), images_seen=2, keep_last=1)
+    assert_same(load_newest(tmp_path), (2, small_state(2)))
+
+
 def test_nothing_to_load_is_none(tmp_path: Path) -> None:
     assert load_newest(tmp_path / "absent") is None
     (tmp_path / "ckpt-best").mkdir()
