@@ -43,7 +43,7 @@ def evaluate(
     settings = {"steps": note["defaults"]["steps"], "guidance": note["defaults"]["guidance_scale"]}
     net = features.backbone()
     say(f"features of {len(drawings.rows)} real drawings")
-    real = features.embed(net, drawings.pixels)
+    real = _real_features(net, drawings, out)
     prompts = training_prompts(drawings, sizes.prompts, seed)
     say(f"{sizes.samples} samples of {len(prompts)} prompts")
     samples, images_per_s = _timed_samples(loaded, prompts, sizes.samples, settings, seed)
@@ -132,6 +132,14 @@ def contact_sheet(samples: np.ndarray, prompts: Sequence[str], columns: int = 10
         canvas.paste(tile, (left, top))
         pen.text((left + 2, top + tile.height + 1), prompt[:24], fill="black")
     return canvas
+
+
+def _real_features(net: Any, drawings: ImageSet, out: Path) -> np.ndarray:
+    """Look at the real drawings once for all evaluations that go to `out`."""
+    path = out / f"features-{drawings.root[:12]}.npy"
+    if not path.exists():
+        np.save(path, features.embed(net, drawings.pixels))
+    return np.asarray(np.load(path, allow_pickle=False))
 
 
 def _timed_samples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from factory.builtin import checkpoints, pipeline
+from factory.builtin import pipeline
 from factory.builtin.export import export
 from factory.builtin.loop import Schedule
 from factory.builtin.train_diffusion import Plan, Run, Widths
+from learning import checkpoint
 from manifests.errors import UserError
 
 TINY = Widths(autoencoder=(8, 8, 8, 8), latent_channels=4, text=16, unet=(16, 24))
@@ -43,19 +45,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     drawings: Path, finished_run: Path, tmp_path: Path
 ) -> None:
     unfinished = tmp_path / "denoiser" / "checkpoints"
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(unfinished / "ckpt-000000000012")  # as if killed before the last step
     _run(drawings, tmp_path)
-    (unfinished / "000000000012.pt").unlink()  # as if killed before the last step
-    _run(drawings, tmp_path)
-    _, resumed = checkpoints.load_newest(unfinished) or pytest.fail("no checkpoint")
-    _, straight = checkpoints.load_newest(finished_run / "denoiser" / "checkpoints") or pytest.fail("no checkpoint")
+    _, resumed = checkpoint.load_newest(unfinished) or pytest.fail("no checkpoint")
+    _, straight = checkpoint.load_newest(finished_run / "denoiser" / "checkpoints") or pytest.fail("no checkpoint")
     for name, value in straight["learner"]["average"].items():
         assert torch.equal(resumed["learner"]["average"][name], value), name
 
 
-def test_the_end_of_a_run_can_be_moved_on_resume(drawings: Path, tmp_path: Path) -> None:
-    _run(drawings, tmp_path)
+def test_the_end_of_a_run_can_be_moved_on_resume(drawings: Path, finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
     _run(drawings, tmp_path, replace(SHORT, images=20))
-    images_seen, _ = checkpoints.load_newest(tmp_path / "denoiser" / "checkpoints") or pytest.fail("no checkpoint")
+    images_seen, _ = checkpoint.load_newest(tmp_path / "denoiser" / "checkpoints") or pytest.fail("no checkpoint")
     assert images_seen == 20
 
 
