@@ -14,7 +14,7 @@ import typer
 
 from demo import provenance
 from demo.__main__ import run_reporting
-from demo.facts import BASELINES, Fact, Score
+from demo.facts import BASELINES, Difference, Fact, Score
 from demo.report import TEST_SET
 from demo.steps import Journal, Step, run_all
 from manifests import open_dataset
@@ -30,13 +30,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Comparison(Fact):
-    """What `trainer compare --json` says."""
+    """What `trainer compare --json` says, as far as the row needs it."""
 
-    seeds: int
     results: dict[str, dict[str, Score]]
-    differences: dict[str, dict[str, Score]]
-    smallest_detectable: dict[str, dict[str, float]]
-    holds: dict[str, dict[str, bool]]
+    differences: dict[str, dict[str, Difference]]
 
 
 def evidence_steps(data: Path, out: Path, recipe: str, config: str, seeds: int) -> list[Step]:
@@ -62,18 +59,19 @@ def evidence_steps(data: Path, out: Path, recipe: str, config: str, seeds: int) 
 def row(comparison: Comparison, *, root: str, budget: str, date: str, commit: str | None, hardware: str) -> str:
     """Write the table row: pure; linear probe, percent and percentage points with 95 % intervals."""
     encoder = comparison.results["encoder"]["linear"]
+    against = {baseline: comparison.differences[baseline]["linear"] for baseline in BASELINES}
     cells = [
         date[:10],
         (commit or "none")[:12] + (" with local changes" if commit and " " in commit else ""),
         root[:12],
         budget,
         hardware,
-        str(comparison.seeds),
+        str(against[BASELINES[0]].seeds),
         str(encoder.n),
         f"{100 * encoder.mean:.1f} % ({100 * encoder.low:.1f} to {100 * encoder.high:.1f})",
-        *(_difference(comparison.differences[baseline]["linear"]) for baseline in BASELINES),
-        ", ".join(f"{100 * comparison.smallest_detectable[baseline]['linear']:.1f}" for baseline in BASELINES),
-        "; ".join(_verdict(comparison, baseline) for baseline in BASELINES),
+        *(_difference(difference) for difference in against.values()),
+        ", ".join(f"{100 * difference.smallest_detectable:.1f}" for difference in against.values()),
+        "; ".join(_verdict(baseline, difference) for baseline, difference in against.items()),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -88,12 +86,12 @@ def append_row(path: Path, text: str) -> None:
     path.write_text(before.lstrip("\n").rstrip("\n") + f"\n{text}\n", encoding="utf-8")
 
 
-def _difference(score: Score) -> str:
-    return f"{100 * score.mean:+.1f} ({100 * score.low:+.1f} to {100 * score.high:+.1f})"
+def _difference(difference: Difference) -> str:
+    return f"{100 * difference.mean:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
 
 
-def _verdict(comparison: Comparison, baseline: str) -> str:
-    return f"{'evidence' if comparison.holds[baseline]['linear'] else 'no evidence'} against {baseline}"
+def _verdict(baseline: str, difference: Difference) -> str:
+    return f"{'evidence' if difference.is_evidence else 'no evidence'} against {baseline}"
 
 
 def _budget(run: Path) -> str:

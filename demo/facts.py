@@ -21,12 +21,24 @@ class Fact(BaseModel):
 
 
 class Score(Fact):
-    """A fraction with its 95 % interval and the number of images it was measured on."""
+    """Balanced accuracy with its 95 % interval; n counts independent groups of images (near-duplicates are one)."""
 
     mean: float
     low: float
     high: float
     n: int
+
+
+class Difference(Fact):
+    """The encoder's balanced accuracy minus a baseline's, on the same images, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    smallest_detectable: float
+    signs_agree: bool
+    seeds: int
+    is_evidence: bool
 
 
 class LabelledSet(Fact):
@@ -79,7 +91,7 @@ class Report(Fact):
     test_set: LabelledSet
     chance: float
     results: dict[str, dict[str, Score]]
-    differences: dict[str, dict[str, Score]]
+    differences: dict[str, dict[str, Difference]]
     render: Rendering
     pretrain: Pretraining
     seconds: float

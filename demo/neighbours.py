@@ -13,14 +13,13 @@ Integers = npt.NDArray[np.int64]
 
 
 def raw_pixels(images: list[npt.NDArray[np.uint8]]) -> Floats:
-    """Shrink images to 16×16 and subtract the mean image.
+    """Shrink images to 16×16 by area.
 
     Shapes: images of [H, W, 3] -> [N, 768]
     """
     size = (PIXELS_SIDE_PX, PIXELS_SIDE_PX)
     small = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX), np.float32) for image in images]
-    rows = np.stack(small).reshape(len(images), -1) / 255
-    return np.asarray(rows - rows.mean(axis=0), np.float32)
+    return np.stack(small).reshape(len(images), -1) / np.float32(255)
 
 
 def nearest(features: Floats, queries: Integers, groups: Integers, count: int) -> Integers:

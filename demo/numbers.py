@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.facts import Score
+from demo.facts import Difference, Score
 from demo.markup import Markup, element
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -47,7 +47,7 @@ def interval(key: str, score: Score) -> Markup:
     return element("span", low, " to ", high, f"{NBSP}%", class_="nowrap")
 
 
-def signed_interval(key: str, score: Score) -> Markup:
+def signed_interval(key: str, score: Difference) -> Markup:
     """Show a difference's bounds, with their signs, in percentage points."""
     low = _number(f"{key}.low", score.low, _signed(score.low))
     high = _number(f"{key}.high", score.high, _signed(score.high))

@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from demo import provenance
 from demo.exhibits import neighbour_rows, read_metrics, sample_groups
-from demo.facts import LabelledSet, Pretraining, Rendering, Report, Score
+from demo.facts import Difference, Fact, LabelledSet, Pretraining, Rendering, Report, Score
 from demo.page import page
 from demo.pictures import Exhibits
 from manifests import DataSet, open_dataset
@@ -19,6 +19,7 @@ from manifests.errors import UserError
 
 TEST_SET = "clipart26"
 SPLIT = "dev"
+F = TypeVar("F", bound=Fact)
 
 
 def labelled_set_folder() -> Path:
@@ -38,8 +39,7 @@ def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, flo
     metrics = read_metrics(out / "run" / "metrics.jsonl")
     evaluation = json.loads((out / "evaluation.json").read_text())
     encoder = out / "run" / "encoder" / "model.safetensors"
-    scores = _scores(evaluation["results"])
-    test_set = _test_set(tests, scores)
+    test_set = _test_set(tests)
     report = Report(
         date=provenance.now(),
         commit=provenance.commit(),
@@ -50,8 +50,8 @@ def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, flo
         encoder_sha256=_sha256(encoder),
         test_set=test_set,
         chance=test_set.chance,
-        results=scores,
-        differences=_scores(evaluation["differences"]),
+        results=_parsed(Score, evaluation["results"]),
+        differences=_parsed(Difference, evaluation["differences"]),
         render=_rendering(data, out / "data" / "runs"),
         pretrain=_pretraining(metrics),
         seconds=sum(steps.values()),
@@ -65,21 +65,17 @@ def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, flo
     return report
 
 
-def _scores(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Score]]:
+def _parsed(model: type[F], values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, F]]:
     return {
-        name: {measure: Score.model_validate(score) for measure, score in measures.items()}
+        name: {measure: model.model_validate(score) for measure, score in measures.items()}
         for name, measures in values.items()
     }
 
 
-def _test_set(tests: DataSet, scores: Mapping[str, Mapping[str, Score]]) -> LabelledSet:
-    return LabelledSet(
-        name=tests.version.name,
-        split=SPLIT,
-        root=tests.root,
-        images=scores["encoder"]["linear"].n,
-        classes=len(tests.version.label_names),
-    )
+def _test_set(tests: DataSet) -> LabelledSet:
+    images = int((tests.groups().split == SPLIT).sum())
+    classes = len(tests.version.label_names)
+    return LabelledSet(name=tests.version.name, split=SPLIT, root=tests.root, images=images, classes=classes)
 
 
 def _rendering(data: DataSet, runs: Path) -> Rendering:

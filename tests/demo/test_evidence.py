@@ -7,16 +7,15 @@ from typer.testing import CliRunner
 from demo.evidence import HEADER, Comparison, append_row, evidence_steps, row
 from demo.evidence import app as evidence_app
 from manifests.errors import UserError
-from tests.demo.fixtures import report
+from tests.demo.fixtures import difference, report
 
 
 def comparison(holds: bool = True) -> Comparison:
-    each = {"random": {"linear": 0.021, "knn": 0.022}, "pixels": {"linear": 0.03, "knn": 0.031}}
-    decided = {"random": {"linear": True, "knn": True}, "pixels": {"linear": holds, "knn": False}}
-    facts = report()
-    return Comparison(
-        seeds=3, results=facts.results, differences=facts.differences, smallest_detectable=each, holds=decided
-    )
+    against = {
+        "random": {"linear": difference(0.1008, 0.029, 3)},
+        "pixels": {"linear": difference(0.04, 0.044 - 0.01 * holds, 3)},
+    }
+    return Comparison(results=report().results, differences=against)
 
 
 def written(holds: bool = True) -> str:
@@ -34,7 +33,7 @@ def test_a_row_says_everything_that_a_number_needs() -> None:
     assert written(holds=False) == (
         "| 2026-01-31 | 0123456789ab with local changes | 5be1a7000000 | 100,000 images, 6.1 min a seed | "
         "An Ordinary CPU, 2 cores, 24 GiB | 3 | 1204 | 41.3 % (38.2 to 44.4) | +10.1 (+7.2 to +13.0) | "
-        "+4.0 (-0.3 to +8.4) | 2.1, 3.0 | evidence against random; no evidence against pixels |"
+        "+4.0 (-0.4 to +8.4) | 4.1, 6.3 | evidence against random; no evidence against pixels |"
     )
     assert written().count("|") == HEADER.count("|")
 

@@ -35,9 +35,11 @@ def test_queries_are_one_a_class_and_repeat_for_a_seed() -> None:
     assert queries.tolist() != draw_queries(labels, 8, seed=1).tolist()
 
 
-def test_raw_pixels_are_centred_and_small() -> None:
-    images = [np.full((64, 48, 3), value, np.uint8) for value in (0, 255)]
-    rows = raw_pixels(images)
+def test_raw_pixels_are_averages_over_areas() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:2, :4] = 255  # half of the first cell of 4 × 4 pixels
+    rows = raw_pixels([image, np.full((48, 64, 3), 255, np.uint8)])
     assert rows.shape == (2, 16 * 16 * 3)
-    assert np.allclose(rows[0], -0.5)
-    assert np.allclose(rows[1], 0.5)
+    assert np.allclose(rows[0, :3], 0.5, atol=1 / 255)
+    assert not rows[0, 3:].any()
+    assert (rows[1] == 1).all()
