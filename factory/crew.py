@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -173,7 +174,11 @@ class RayCrew:
         return Ready(worker, answer)
 
     def _lost(self, worker: int, error: BaseException) -> Lost:
-        """Forget all that a dead actor held and start another."""
+        """Forget all that a dead actor held and start another; one that only seems dead must free its slot."""
+        import ray
+
+        with suppress(ray.exceptions.RayError):
+            ray.kill(self._actors[worker])
         tasks = [task for task, (holder, _) in self._tasks.items() if holder == worker]
         shards = [self._tasks.pop(task)[1] for task in tasks]
         self._start(worker)

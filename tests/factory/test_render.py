@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -22,6 +21,7 @@ from manifests.images import pixel_hash
 from manifests.seeds import view_seed
 from manifests.store import Store
 from tests.factory import recipes, tiny
+from tests.factory.cheap import Noise
 
 
 def tiny_recipe(**changes: Any) -> Recipe:
@@ -120,6 +120,26 @@ def test_a_recipe_read_back_from_a_data_set_makes_the_same_data_set(tmp_path: Pa
     ]
 
 
+def test_what_stands_beside_a_prompt_reaches_the_rows_and_the_version(tmp_path: Path) -> None:
+    lines = [
+        "prompt,label,split,negative_prompt,guidance_scale,mood",
+        "a cat,cat,train,dark,2.5,1",
+        "a dog,dog,test,,4,2",
+    ]
+    (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
+    make(tiny_recipe(groups=3, prompts={"file": str(tmp_path / "p.csv")}), tmp_path / "data")
+    data = open_dataset(tmp_path / "data")
+    names = ["label", "split", "negative_prompt", "guidance_scale", "x_mood"]
+    rows = [tuple(row.values()) for row in data.rows(names).to_pylist()]
+    assert (
+        rows == [(0, "train", "dark", 2.5, 1)] * 2 + [(1, "test", "", 4.0, 2)] * 2 + [(0, "train", "dark", 2.5, 1)] * 2
+    )
+    assert data.version.label_names == ["cat", "dog"]
+    positive = data.groups().positive_id
+    assert positive[0] == positive[2] != positive[1]
+    assert {row["batch_index"] for row in data.rows(["batch_index"]).to_pylist()} == {0, 1}  # a guidance scale each
+
+
 def test_other_numerics_are_refused_unless_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(tiny_recipe(groups=4), str(tmp_path), Options(inline=True))
     make(tiny_recipe(groups=4), tmp_path)
@@ -130,51 +150,17 @@ def test_other_numerics_are_refused_unless_accepted(tmp_path: Path, monkeypatch:
     assert verify(tmp_path, deep=True).problems == []
 
 
-class Moody:
-    """A generator that spoils chosen views at chosen attempts: nan, blank or flagged."""
-
-    name, licence = "moody", "none"
-
-    def __init__(self, spoilt: dict[tuple[int, int], list[str]]) -> None:
-        self.spoilt = spoilt
-
-    def fingerprint(self) -> dict[str, str]:
-        return {"sha256": "ab"}
-
-    def prepare(self, prompts: Any) -> None:
-        pass
-
-    def batch_key(self, request: ViewRequest) -> str:
-        return ""
-
-    def row(self, request: ViewRequest) -> dict[str, Any]:
-        return {}
-
-    def close(self) -> None:
-        pass
-
-    def render(self, batch: Any, batch_size: int) -> Rendered:
-        moods = [self._mood(one) for one in batch]
-        noise = [np.random.Generator(np.random.Philox(one.seed)).integers(0, 256, (8, 8, 3)) for one in batch]
-        pixels = np.stack([n * (mood != "blank") for n, mood in zip(noise, moods, strict=True)]).astype(np.uint8)
-        return Rendered(pixels, np.array([m != "nan" for m in moods]), np.array([m == "flagged" for m in moods]))
-
-    def _mood(self, one: ViewRequest) -> str:
-        moods = self.spoilt.get((one.group, one.view), [])
-        return moods[one.attempt] if one.attempt < len(moods) else "ok"
-
-
-def moody_job(
+def spoilt_job(
     out: Path, spoilt: dict[tuple[int, int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, Any]]:
-    monkeypatch.setattr("factory.generators.open_generator", lambda *args, **options: Moody(spoilt))
+    monkeypatch.setattr("factory.generators.open_generator", lambda *args, **options: Noise(spoilt))
     monkeypatch.setattr("factory.resolve.fingerprint", lambda items: {"sha256": "ab"})
     make(tiny_recipe(), out)
     return list(open_dataset(out).rows().to_pylist())
 
 
 def test_a_spoilt_view_is_rolled_again_with_the_next_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = moody_job(tmp_path, {(1, 0): ["nan"], (2, 1): ["blank", "flagged"]}, monkeypatch)
+    rows = spoilt_job(tmp_path, {(1, 0): ["nan"], (2, 1): ["blank", "flagged"]}, monkeypatch)
     tried = {(r["group"], r["view"]): (r["status"], r["attempts"], r["view_seed"]) for r in rows}
     assert tried[1, 0] == ("ok", 2, view_seed(3, 1, 0, 1))
     assert tried[2, 1] == ("ok", 3, view_seed(3, 2, 1, 2))
@@ -185,7 +171,7 @@ def test_a_spoilt_view_is_rolled_again_with_the_next_seed(tmp_path: Path, monkey
 def test_a_view_that_stays_spoilt_takes_its_whole_group_out_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = moody_job(tmp_path, {(2, 1): ["nan", "blank", "blank"]}, monkeypatch)
+    rows = spoilt_job(tmp_path, {(2, 1): ["nan", "blank", "blank"]}, monkeypatch)
     group = [(r["status"], r["reason"], r["member"]) for r in rows if r["group"] == 2]
     assert group == [
         ("dropped", "another view of the group was quarantined", None),
@@ -197,14 +183,14 @@ def test_a_view_that_stays_spoilt_takes_its_whole_group_out_and_says_why(
 
 
 def test_what_spoils_some_views_changes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clean = moody_job(tmp_path / "clean", {}, monkeypatch)
-    spoilt = moody_job(tmp_path / "spoilt", {(1, 0): ["nan"], (5, 1): ["blank"] * 3}, monkeypatch)
+    clean = spoilt_job(tmp_path / "clean", {}, monkeypatch)
+    spoilt = spoilt_job(tmp_path / "spoilt", {(1, 0): ["nan"], (5, 1): ["blank"] * 3}, monkeypatch)
     differ = {(a["group"], a["view"]) for a, b in zip(clean, spoilt, strict=True) if a["pixel_hash"] != b["pixel_hash"]}
     assert differ == {(1, 0), (5, 1)}
 
 
 def test_memory_that_runs_out_is_tried_again_once_and_then_told_with_the_remedy() -> None:
-    class Hungry(Moody):
+    class Hungry(Noise):
         calls = 0
 
         def render(self, batch: Any, batch_size: int) -> Rendered:
@@ -214,7 +200,7 @@ def test_memory_that_runs_out_is_tried_again_once_and_then_told_with_the_remedy(
             return super().render(batch, batch_size)
 
     batch = Batch(0, 8, (ViewRequest(0, 0, 0, 1),))
-    once, twice = Hungry({}), Hungry({})
+    once, twice = Hungry(), Hungry()
     once.hunger, twice.hunger = 1, 2  # type: ignore[attr-defined]
     assert len(render.render_batch(once, batch).pixels) == 1
     with pytest.raises(UserError, match=r"out of memory twice with a batch of 8 \(tried .*--set batch=4"):
