@@ -56,6 +56,19 @@ def test_colour_equals_torchvision_image_by_image(
             torch.testing.assert_close(one, theirs(image, factor), rtol=0, atol=tolerance)
 
 
+def test_a_lone_large_image_has_the_contrast_it_has_in_a_batch() -> None:
+    """With two threads torch's own mean cuts a lone row in two and sums it in another order."""
+    batch, factors = images(6, 301, 307), torch.full((6,), 1.7)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = adjust_contrast_(batch.clone(), factors)
+        for i in range(6):
+            assert torch.equal(adjust_contrast_(batch[i : i + 1].clone(), factors[:1])[0], together[i])
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_grayscale_equals_torchvision() -> None:
     expected = reference.rgb_to_grayscale(images(), num_output_channels=3)
     torch.testing.assert_close(grayscale_(images()), expected, rtol=0, atol=TOLERANCE)
