@@ -5,11 +5,10 @@ The device draws one shard at a time; another may be put meanwhile. The same cla
 
 from __future__ import annotations
 
-import errno
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from factory.runs import RunLog
 from manifests.commit import CommitRecord, Group, commit_shard
 from manifests.errors import UserError
 from manifests.store import Store
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # no retry mends these
 
 
 @dataclass(frozen=True)
@@ -83,24 +80,19 @@ class Workshop:
         self._log.rendered(attempt, {"shard": plan.index, "images": images, "seconds": seconds, **vars(bench.timings)})
         return self._commit(plan, groups)
 
-    def _commit(self, plan: ShardPlan, groups: Iterable[Group]) -> CommitRecord:
+    def _commit(self, plan: ShardPlan, groups: Sequence[Group]) -> CommitRecord:
         scratch = scratch_folder(self._store)
         scratch.mkdir(parents=True, exist_ok=True)
-        try:
-            return commit_shard(
-                self._store,
-                stream_id=plan.stream_id,
-                index=plan.index,
-                first_group=plan.first_group,
-                groups=list(groups),
-                numerics=self._numerics,
-                extra_types=self._assignment.extra_types,
-                scratch=scratch,
-            )
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise UserError(f"{scratch}: {error.strerror}; make room and run the same command again") from error
+        return commit_shard(
+            self._store,
+            stream_id=plan.stream_id,
+            index=plan.index,
+            first_group=plan.first_group,
+            groups=groups,
+            numerics=self._numerics,
+            extra_types=self._assignment.extra_types,
+            scratch=scratch,
+        )
 
     def close(self) -> None:
         """Free the generators."""
