@@ -107,17 +107,18 @@ class Stream:
         )
 
     def _readable(self, position: int, dataset: int, group: int) -> tuple[NDArray[np.uint8], int, int]:
-        """The group of a slot, or the first readable one of the same place in a later global batch."""
+        """The group of a slot, or the first readable one of the same place in a later global batch.
+
+        What failed before must not matter here: a resumed run has not seen it fail.
+        """
         for batches_later in range(1, _SUBSTITUTES + 1):
-            key = str(self._indexes[dataset].key[group])
-            if key not in self.unreadable:
-                try:
-                    return self._group(position, dataset, group)
-                except CorruptError as error:
-                    self._note_unreadable(key, str(error))
+            try:
+                return self._group(position, dataset, group)
+            except CorruptError as error:
+                self._note_unreadable(str(self._indexes[dataset].key[group]), str(error))
             dataset, _, group = self.order.slot(position + batches_later * self.batch_groups)
-        raise CorruptError(
-            f"slot {position} and {_SUBSTITUTES - 1} substitutes are unreadable; last: {key}: {self.unreadable[key]}"
+        raise UserError(
+            f"slot {position} and its {_SUBSTITUTES - 1} substitutes are unreadable; choose another data set"
         )
 
     def _group(self, position: int, dataset: int, group: int) -> tuple[NDArray[np.uint8], int, int]:

@@ -88,6 +88,14 @@ def test_an_unreadable_member_is_replaced_alike_on_every_run_and_named(tmp_path)
     assert "shards/shard-000000" in reason
 
 
+def test_a_group_with_one_bad_view_does_not_depend_on_what_failed_before(tmp_path):
+    url = make_dataset(tmp_path / "set", groups=24, views=3, images={(5, 1): b"no image"})
+    whole = take(stream_of(url, views=1), 12)
+    assert open_dataset(url).groups().positive_id[5] in np.concatenate([batch.ids for batch in whole])
+    for start in range(12):
+        assert equal(take(stream_of(url, views=1, start_groups=10 * start), 1)[0], whole[start])
+
+
 def test_more_unreadable_groups_than_the_budget_are_an_error(tmp_path):
     bad = {(group, 0): b"no image" for group in (1, 9, 17)}
     url = make_dataset(tmp_path / "set", groups=24, views=1, images=bad)

@@ -1,0 +1,70 @@
+"""The trainer's command line in real processes, forked from a server that has torch imported already."""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["torch", "timm", "accelerate", "torch._dynamo", "trainer.pretrain"])
+_SLIM = {
+    "encoder.backbone": "resnet10t",
+    "encoder.arguments": "{channels: [8, 8, 16, 16], stem_width: 8}",
+    "encoder.size_px": 32,
+    "objective.hidden": 32,
+    "objective.dimensions": 16,
+    "batch_images": 16,
+    "data.views": 2,
+    "optimizer.warmup_images": 32,
+    "log_images": 16,
+}
+
+
+def overrides(**more: object) -> list[str]:
+    """Settings of a run that takes seconds; `a__b` stands for a.b."""
+    values = {**_SLIM, **{key.replace("__", "."): value for key, value in more.items()}}
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def pretrain_words(data: str, out: Path, preset: str = "stablerep", **more: object) -> list[str]:
+    settings = [word for override in overrides(**more) for word in ("--set", override)]
+    return ["pretrain", preset, "--data", data, "--out", str(out), *settings]
+
+
+@dataclass
+class Command:
+    process: BaseProcess
+    log: Path
+
+    def wait(self) -> tuple[int | None, str]:
+        """Return the exit code and everything that was printed."""
+        self.process.join(120)
+        return self.process.exitcode, self.log.read_text()
+
+
+def start(words: list[str]) -> Command:
+    handle, log = tempfile.mkstemp(suffix=".log")
+    os.close(handle)
+    process = _CONTEXT.Process(target=_run, args=(words, log), daemon=True)
+    process.start()
+    return Command(process, Path(log))
+
+
+def run(words: list[str]) -> tuple[int | None, str]:
+    return start(words).wait()
+
+
+def _run(words: list[str], log: str) -> None:
+    torch.set_num_threads(1)
+    file = os.open(log, os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = ["trainer", *words]
+    from trainer.__main__ import main
+
+    main()
