@@ -41,7 +41,7 @@ class Folder:
 
     def finish(self, *options: str) -> str:
         process = self.start(*options)
-        output, errors = process.communicate(timeout=600)
+        output, errors = process.communicate(timeout=1800)
         assert process.returncode == 0, errors.decode()
         return output.decode().split()[-1]
 
@@ -68,7 +68,7 @@ class Folder:
         return bool(fell_on)
 
 
-def wait_until(ready: Callable[[], object], process: subprocess.Popen[bytes], limit_s: float = 240) -> bool:
+def wait_until(ready: Callable[[], object], process: subprocess.Popen[bytes], limit_s: float = 900) -> bool:
     """Wait until something shows, or the process ends of its own."""
     end = time.monotonic() + limit_s
     while not ready():
@@ -126,6 +126,7 @@ def assert_gone(pids: set[int], limit_s: float) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 def test_a_killed_driver_takes_its_actors_along_and_the_next_one_goes_on(folder: Folder) -> None:
     first = folder.start("--workers", "1")
     wait_until(folder.open_attempts, first)
