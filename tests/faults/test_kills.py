@@ -126,7 +126,7 @@ def assert_gone(pids: set[int], limit_s: float) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_killed_driver_takes_its_actors_along_and_the_next_one_goes_on(folder: Folder) -> None:
     first = folder.start("--workers", "1")
     wait_until(folder.open_attempts, first)
@@ -169,7 +169,7 @@ def one_life(folder: Folder, how: str, luck: random.Random) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(7200)
 def test_twenty_kills_at_random_moments_change_nothing(folder: Folder, tmp_path: Path) -> None:
     luck = random.Random(0)
     expected = Folder(tmp_path / "undisturbed", folder.recipe).finish("--inline")
