@@ -71,7 +71,7 @@ def write_folder(chosen: list[Drawing], folder: Path) -> None:
     rows = [_row(index, d, labels, grouped, sides) for index, d in enumerate(chosen)]
     for row, drawing in zip(rows, chosen, strict=True):
         image = Image.fromarray(drawing.pixels)
-        image.save(folder / "images" / str(row["file"]), lossless=True, quality=100, method=6)
+        image.save(folder / "images" / str(row["file"]), lossless=True, quality=100, method=4)
     (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

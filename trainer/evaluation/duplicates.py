@@ -39,12 +39,12 @@ def thinned(alike: NDArray[np.bool_], order: NDArray[np.int64]) -> NDArray[np.in
     return np.array(kept, np.int64)
 
 
-def name_pairs(names: list[str]) -> NDArray[np.int64]:
-    """Return pairs that chain together all images of each name that is neither empty nor a series'."""
+def name_pairs(names: list[str], limit: int = NAME_LIMIT) -> NDArray[np.int64]:
+    """Return pairs that chain together all images of each name that is neither empty nor on more than `limit`."""
     count, last = Counter(names), dict[str, int]()
     pairs = []
     for index, name in enumerate(names):
-        if name and count[name] <= NAME_LIMIT:
+        if name and count[name] <= limit:
             if name in last:
                 pairs.append((last[name], index))
             last[name] = index
@@ -70,7 +70,7 @@ def _find(root: NDArray[np.int64], node: int) -> int:
 def area_average(images: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
     """Return images averaged over areas to side x side, in [0, 1]; shape [N, side, side, 3]."""
     weights = _area_weights(images.shape[1], side), _area_weights(images.shape[2], side)
-    return np.einsum("ah,nhwc,bw->nabc", weights[0], images / 255.0, weights[1], optimize=True)
+    return np.asarray(np.einsum("ah,nhwc,bw->nabc", weights[0], images / 255.0, weights[1], optimize=True))
 
 
 def _area_weights(source: int, target: int) -> NDArray[np.float64]:

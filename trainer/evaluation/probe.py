@@ -2,7 +2,7 @@
 
 Minimises mean cross-entropy + penalty / 2 * |weights|^2 (bias free of penalty), so penalty = 1 / (C * N) for
 scikit-learn's C. The weights live in the span of the features; in the basis of singular vectors, scaled by the
-curvature of each direction, L-BFGS needs tens of iterations instead of thousands, and each penalty starts from the last.
+curvature of each direction, L-BFGS needs tens of iterations, not thousands, and each penalty starts from the last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,8 @@ from torch import Tensor
 
 PENALTIES: tuple[float, ...] = tuple(torch.logspace(5, -6, 45, dtype=torch.float64).tolist())  # strong to weak
 TOLERANCE = 3e-5  # largest entry of the scaled gradient
-MAX_ITERATIONS = 200
+PICKING_TOLERANCE = 3e-4  # while only the best penalty is looked for
+MAX_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def fit_path(
     left, singular, right = torch.linalg.svd(features.double(), full_matrices=False)
     rank = int((singular > singular[0] * 1e-10).sum())
     rows, basis = left[:, :rank] * singular[:rank], right[:rank].T  # features = rows @ basis.T: [N, r], [D, r]
-    curvature = singular[:rank] ** 2 / (len(features) * classes)  # of cross-entropy near zero weights
+    curvature = singular[:rank] ** 2 / (len(features) * classes)  # of cross-entropy near zero weights, [r]
     targets = torch.nn.functional.one_hot(labels, classes).double()
     weights, bias = torch.zeros(rank, classes, dtype=torch.float64), targets.mean(0).clamp(min=1e-3).log()
     for penalty in penalties:
@@ -74,7 +75,7 @@ def _minimise(
         max_iter=MAX_ITERATIONS,
         tolerance_grad=tolerance,
         tolerance_change=0,
-        history_size=20,
+        history_size=10,
         line_search_fn="strong_wolfe",
     )
 
@@ -88,5 +89,5 @@ def _minimise(
             parameters[0].grad, parameters[1].grad = scaled_rows.T @ residual + shrunk, residual.sum(0)
             return loss + (shrunk * parameters[0]).sum() / 2
 
-    optimizer.step(loss_and_gradient)
+    optimizer.step(loss_and_gradient)  # type: ignore[no-untyped-call]
     return parameters[0].detach() * scale, parameters[1].detach()

@@ -5,6 +5,7 @@ one of those four after fitting on the remaining three, then the probe is fitted
 predicted once, so a score is one balanced accuracy over the whole split.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from trainer.evaluation.knn import classify
 from trainer.evaluation.partition import deal
-from trainer.evaluation.probe import PENALTIES, Standardizer, fit_path
+from trainer.evaluation.probe import PENALTIES, PICKING_TOLERANCE, TOLERANCE, Standardizer, fit_path
 
 FOLDS = 5
 
@@ -45,7 +46,7 @@ def predict(features: Tensor, labels: NDArray[np.int64], components: NDArray[np.
         chosen = torch.from_numpy(fold_of == (fold + 1) % FOLDS)
         knn[test] = classify(features[~test], targets[~test], features[test], classes).numpy()
         penalty = pick_penalty(features, targets, ~test & ~chosen, chosen, classes)
-        linear[test] = probed(features, targets, ~test, test, classes, [penalty])[0].numpy()
+        linear[test] = probed(features, targets, ~test, test, classes, [penalty], TOLERANCE)[0].numpy()
         penalties.append(penalty)
     return Predictions(knn, linear, penalties)
 
@@ -53,17 +54,23 @@ def predict(features: Tensor, labels: NDArray[np.int64], components: NDArray[np.
 def pick_penalty(features: Tensor, labels: Tensor, train: Tensor, validation: Tensor, classes: int) -> float:
     """Return the penalty of best balanced accuracy on the validation rows, the strongest among equals."""
     truth = labels[validation].numpy()
-    guesses = probed(features, labels, train, validation, classes, list(PENALTIES))
+    guesses = probed(features, labels, train, validation, classes, PENALTIES, PICKING_TOLERANCE)
     return PENALTIES[int(np.argmax([balanced_accuracy(guess.numpy(), truth) for guess in guesses]))]
 
 
 def probed(
-    features: Tensor, labels: Tensor, train: Tensor, test: Tensor, classes: int, penalties: list[float]
+    features: Tensor,
+    labels: Tensor,
+    train: Tensor,
+    test: Tensor,
+    classes: int,
+    penalties: Sequence[float],
+    tolerance: float,
 ) -> list[Tensor]:
     """Return the predictions for the test rows of a probe fitted on the train rows, for each penalty."""
     standardize = Standardizer.of(features[train])
     rows = standardize(features[test])
-    path = fit_path(standardize(features[train]), labels[train], classes, penalties)
+    path = fit_path(standardize(features[train]), labels[train], classes, penalties, tolerance)
     return [probe.logits(rows).argmax(1) for probe in path]
 
 

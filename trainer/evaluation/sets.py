@@ -69,4 +69,6 @@ def load(source: str | Path, split: str) -> Examples:
 def _refuse_leak(source: str, components: NDArray[np.int64], splits: NDArray[np.str_]) -> None:
     leaked = straddling(components, np.unique(splits, return_inverse=True)[1])
     if len(leaked):
-        raise CorruptError(f"{source}: near-duplicates in several splits, x_component {leaked[:5].tolist()}: build anew")
+        raise CorruptError(
+            f"{source}: near-duplicates in several splits, x_component {leaked[:5].tolist()}: build anew"
+        )
