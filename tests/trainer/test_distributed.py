@@ -1,0 +1,100 @@
+"""One real process against two joined by gloo: same batches, same gradient, same weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from learning.checkpoint import load_newest
+from learning.gather import rank, world_size
+from manifests.dataset import open_dataset
+from tests.distributed.harness import run_processes
+from tests.trainer.data import make_dataset
+from tests.trainer.processes import overrides, pretrain_words
+from trainer.config import load_config
+from trainer.distributed import check_same_weights, own_columns
+from trainer.objectives import build_objective
+from trainer.pretrain import crops
+from trainer.stream import Stream
+
+GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    prompts = [f"prompt {group % 9}" for group in range(18)]  # some batches hold one prompt twice, on other ranks too
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=18, views=2, prompts=prompts)
+
+
+def one_step(url, preset, norm):
+    """Loss of the global batch and the gradient that DDP hands to the optimizer, in float64."""
+    config = load_config(preset, overrides(encoder__arguments=GROUP_NORM, objective__norm=norm, batch_images=32))
+    torch.manual_seed(0)
+    objective = build_objective(config).double()
+    stream = Stream(
+        [open_dataset(url)], batch_groups=config.batch_groups, views=2, seed=0, rank=rank(), world=world_size()
+    )
+    images, ids = crops(stream.batch(0), objective, config, CPU)
+    model = DistributedDataParallel(objective) if world_size() > 1 else objective
+    loss, report = model(images.double(), ids)
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in objective.parameters()])
+    return {"report": report["loss"], "uneven": report["alignment"], "gradient": gradient}
+
+
+@pytest.mark.parametrize(("preset", "norm"), [("stablerep", "batch"), ("simclr", "layer")])
+def test_two_ranks_have_the_loss_and_gradient_of_one_process(url, preset, norm):
+    whole = one_step(url, preset, norm)
+    for part in run_processes(2, one_step, url, preset, norm):
+        assert part["report"] == pytest.approx(whole["report"].item(), rel=1e-6)  # logged from float32 embeddings
+        assert torch.allclose(part["gradient"], whole["gradient"], rtol=1e-3, atol=1e-6)
+        assert torch.nn.functional.cosine_similarity(part["gradient"], whole["gradient"], dim=0) > 1 - 1e-9
+
+
+def columns(rows):
+    return own_columns(rows, CPU)
+
+
+def test_every_anchor_knows_its_own_column():
+    assert [part.tolist() for part in run_processes(2, columns, 3)] == [[0, 1, 2], [3, 4, 5]]
+
+
+def different_weights():
+    layer = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.bias.fill_(float(rank()))
+    try:
+        check_same_weights(layer)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_ranks_that_drifted_apart_are_noticed():
+    assert all("different weights" in text for text in run_processes(2, different_weights))
+
+
+def test_two_launched_processes_train_one_encoder(tmp_path, url):
+    """Launched as a user would; the weights agree or the save would have refused (check_same_weights)."""
+    words = pretrain_words(url, tmp_path / "run", images=48, encoder__arguments=GROUP_NORM)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "trainer"]
+    done = subprocess.run(
+        [*launch, *words],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    images_seen, _ = load_newest(tmp_path / "run" / "checkpoints")
+    assert images_seen == 48
+    assert done.stderr.count("48/48 images") == 1  # one rank speaks
+    assert (tmp_path / "run" / "encoder" / "config.json").is_file()
