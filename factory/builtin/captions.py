@@ -68,13 +68,14 @@ def write_tokenizer(words: list[str], folder: Path) -> None:
 
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    letters, last_letters = _alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=2**20, min_frequency=1, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
+        vocab_size=2**20, min_frequency=1, end_of_word_suffix="</w>", initial_alphabet=letters, show_progress=False
     )
     tokenizer.train_from_iterator(words, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    _write_clip_files(model["vocab"], [tuple(pair) for pair in model["merges"]], sorted(alphabet), folder)
+    merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    symbols = [*letters, *(letter + "</w>" for letter in last_letters), *("".join(pair) for pair in merges)]
+    _write_clip_files([*dict.fromkeys(symbols), "<|startoftext|>", "<|endoftext|>"], merges, folder)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -84,10 +85,20 @@ def load_tokenizer(folder: Path) -> Any:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def _write_clip_files(vocab: dict[str, int], merges: list[tuple[str, str]], alphabet: list[str], folder: Path) -> None:
-    symbols = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
-    tokens = [*dict.fromkeys(symbols), "<|startoftext|>", "<|endoftext|>"]
-    assert set(vocab) <= set(tokens), "byte-pair training made a symbol that no merge explains"
+def _alphabet() -> tuple[list[str], list[str]]:
+    """List the letters that stand for the bytes of lower-case UTF-8 text: of any byte, and of a word's last one.
+
+    Source: the byte-to-letter table of GPT-2's tokenizer, which CLIP's shares.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+    ascii_bytes = [byte for byte in range(0x21, 0x7F) if not chr(byte).isupper()]
+    any_bytes, last_bytes = [*ascii_bytes, *range(0x80, 0xC0), *range(0xC2, 0xF5)], [*ascii_bytes, *range(0x80, 0xC0)]
+    return [letters[byte] for byte in any_bytes], [letters[byte] for byte in last_bytes]
+
+
+def _write_clip_files(tokens: list[str], merges: list[tuple[str, ...]], folder: Path) -> None:
     settings = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": MAX_TOKENS,

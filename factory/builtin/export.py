@@ -11,11 +11,13 @@ import torch
 
 from factory.builtin.captions import load_tokenizer
 from factory.builtin.denoiser import new_scheduler, new_text_encoder, new_unet
+from factory.builtin.emoji_sources import STYLES
 from factory.builtin.pipeline import PROVENANCE_FILE, assemble
 from factory.builtin.train_diffusion import Widths, finished_autoencoder
 from learning import checkpoint
 from manifests.errors import UserError
 
+LICENCE = "CC-BY-4.0"  # the strictest of the drawings' licences
 DEFAULTS = {"steps": 12, "guidance_scale": 3.0, "width": 64, "height": 64}
 
 
@@ -57,7 +59,7 @@ def _provenance(run: Path, pipeline: Any, images_seen: int, commit: str | None) 
         "denoiser_images_seen": images_seen,
         "commit": commit,
         **made_from,
-        "licence": "Apache-2.0; trained on drawings under Apache-2.0, MIT and CC-BY-4.0, attributed in NOTICE",
+        "licence": LICENCE,
     }
 
 
@@ -67,7 +69,36 @@ def _write(pipeline: Any, provenance: dict[str, Any], out: Path) -> None:
     pipeline.save_pretrained(part, safe_serialization=True)
     _load_in_float32_by_default(part / "text_encoder" / "config.json")
     (part / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
+    (part / "README.md").write_text(_card(provenance), encoding="utf-8")
     part.rename(out)
+
+
+_CARD = """---
+license: {licence}
+pipeline_tag: text-to-image
+---
+# emoji-diffusion
+
+Draws emoji at 64x64 pixels in six mixed styles: {millions:.1f} M parameters, {steps} steps, guidance {guidance_scale}.
+It knows the words of about 1,300 emoji names and nothing else.
+
+Made by ViewMill's own commands `python -m factory builtin emoji-data`, `train-diffusion` and `export`; {note} says
+from what. Trained on drawings of
+
+{drawings}
+"""
+
+
+def _card(provenance: dict[str, Any]) -> str:
+    """Return the model's card; the factory reads the licence from its front matter."""
+    drawings = [f"- {style}: {package.name} {package.version}, {package.licence}" for style, package in STYLES.items()]
+    return _CARD.format(
+        licence=LICENCE.lower(),
+        millions=provenance["parameters"]["all"] / 1e6,
+        note=PROVENANCE_FILE,
+        drawings="\n".join(drawings),
+        **provenance["defaults"],
+    )
 
 
 def _load_in_float32_by_default(config: Path) -> None:

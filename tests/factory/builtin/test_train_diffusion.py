@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from factory.builtin import pipeline
+from factory.builtin.emoji_sources import STYLES
 from factory.builtin.export import export
 from factory.builtin.loop import Schedule
 from factory.builtin.train_diffusion import Plan, Run, Widths
@@ -86,6 +87,9 @@ def test_the_export_says_where_it_came_from(exported: Path) -> None:
     assert note["training_images"] == 18
     assert note["denoiser_images_seen"] == 12
     assert set(note["defaults"]) == {"steps", "guidance_scale", "width", "height"}
+    card = (exported / "README.md").read_text()
+    assert "license: cc-by-4.0" in card
+    assert all(package.name in card for package in STYLES.values())
 
 
 def test_equal_seeds_give_equal_pictures_and_others_do_not(exported: Path) -> None:
