@@ -6,12 +6,16 @@ names and bytes of the row files: their content is covered by `rows_digest`, so 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.shard import check_member_name
+
+# Local caches name files by these: anything but hex digits could lead out of their folder.
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
 
 
 class ShardFile(BaseModel):
@@ -20,8 +24,8 @@ class ShardFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    sha256: str
-    size: int
+    sha256: Sha256
+    size: Count
 
     _plain_name = field_validator("name")(check_member_name)
 
@@ -32,15 +36,15 @@ class CommitRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
-    stream_id: str
-    index: int
-    first_group: int
-    groups: int
-    groups_ok: int
+    stream_id: Sha256
+    index: Count
+    first_group: Count
+    groups: Count
+    groups_ok: Count
     views: dict[str, int]  # how many of each status
     shard: ShardFile
     rows: ShardFile
-    rows_digest: str
+    rows_digest: Sha256
     numerics: dict[str, str]
 
     def to_bytes(self) -> bytes:
@@ -57,14 +61,14 @@ class VersionShard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stream_id: str
-    index: int
+    stream_id: Sha256
+    index: Count
     shard: ShardFile
     rows: ShardFile
-    rows_digest: str
-    groups: int
-    groups_ok: int
-    views_ok: int
+    rows_digest: Sha256
+    groups: Count
+    groups_ok: Count
+    views_ok: Count
 
     @classmethod
     def of(cls, record: CommitRecord) -> VersionShard:
@@ -86,7 +90,7 @@ class VersionDoc(BaseModel):
     parent: str | None = None
     shards: list[VersionShard]
     views_per_group: int = Field(ge=1)
-    extension: str  # of the images, as in .v00.<extension>
+    extension: Literal["jpg", "png", "webp"]  # of the images, as in .v00.<extension>
     label_names: list[str] = []
     tombstones: list[str] = []  # keys of groups that were taken down
     selection: str | None = None

@@ -12,9 +12,9 @@ from manifests.store import Store
 from manifests.version import newest, publish, read_version, versions
 from tests.manifests.making import commit, finish, make_dataset
 
-FILE = ShardFile(name="shards/shard-000000-aa.tar", sha256="aa", size=1)
+FILE = ShardFile(name="shards/shard-000000-aa.tar", sha256="aa" * 32, size=1)
 SHARD = VersionShard(
-    stream_id="s", index=0, shard=FILE, rows=FILE, rows_digest="d", groups=3, groups_ok=2, views_ok=4
+    stream_id="5a" * 32, index=0, shard=FILE, rows=FILE, rows_digest="dd" * 32, groups=3, groups_ok=2, views_ok=4
 )  # fmt: skip
 VERSION = VersionDoc(kind="rendered", shards=[SHARD], views_per_group=2, extension="jpg")
 
@@ -24,7 +24,7 @@ def test_the_root_is_the_hash_of_the_document_without_name_licence_and_row_files
     del document["name"], document["licence"], document["shards"][0]["rows"]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert VERSION.root() == hashlib.sha256(text.encode()).hexdigest()
-    assert VERSION.root() == "e2bbac24efc1c32f0c748291c1d2a65abf601fa2759a94e27109a728733e604b"
+    assert VERSION.root() == "ac49ca25d67142515be4f649443d146def45d87aec12f20916d2d19b3217ab2d"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_root_is_the_hash_of_the_document_without_name_licence_and_row_files
     [
         {"name": "other"},
         {"licence": "MIT"},
-        {"shards": [SHARD.model_copy(update={"rows": ShardFile(name="views/b", sha256="b", size=9)})]},
+        {"shards": [SHARD.model_copy(update={"rows": ShardFile(name="views/b", sha256="bb" * 32, size=9)})]},
     ],
 )
 def test_what_is_no_content_changes_no_root(change):
@@ -61,9 +61,18 @@ def test_content_changes_the_root(change):
 
 def test_names_in_a_version_cannot_leave_the_folder():
     with pytest.raises(CorruptError, match="plain and relative"):
-        ShardFile(name="../../etc/passwd", sha256="aa", size=1)
+        ShardFile(name="../../etc/passwd", sha256="aa" * 32, size=1)
     with pytest.raises(ValidationError):
         VersionDoc.model_validate({**VERSION.model_dump(), "more": 1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sha256": "../../../etc/passwd"}, {"sha256": "AA" * 32}, {"sha256": "aa" * 32 + "\n"}, {"size": -1}],
+)
+def test_a_hash_in_a_version_is_hex_digits_since_caches_name_files_by_it(change):
+    with pytest.raises(ValidationError):
+        ShardFile.model_validate({"name": "shards/passwd", "sha256": "aa" * 32, "size": 1, **change})
 
 
 def test_the_newest_is_the_highest_generation_then_the_lowest_root(tmp_path):
@@ -104,7 +113,7 @@ def test_rows_written_by_another_parquet_release_keep_the_version_that_is_there(
     store = Store.open(tmp_path, create=True)
     root = publish(store, VERSION)
     twin = VERSION.model_copy(
-        update={"shards": [SHARD.model_copy(update={"rows": ShardFile(name="views/b", sha256="b", size=9)})]}
+        update={"shards": [SHARD.model_copy(update={"rows": ShardFile(name="views/b", sha256="bb" * 32, size=9)})]}
     )
     assert publish(store, twin) == root
     assert newest(store) == VERSION
