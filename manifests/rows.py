@@ -39,12 +39,14 @@ def write_rows(table: pa.Table, path: Path) -> None:
 def read_rows(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a row file as format 1, all columns or some of them.
 
-    Raises: CorruptError naming the file.
+    Raises: CorruptError naming the file; FileNotFoundError.
     """
     try:
         with pq.ParquetFile(path) as file:
             present = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
             table = conform(file.read(columns=present))
+    except FileNotFoundError:  # a cache's files may go at any time
+        raise
     except (pa.ArrowException, OSError, UserError) as error:
         raise CorruptError(f"{path}: no readable row file: {error}") from error
     if columns is None:

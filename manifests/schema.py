@@ -92,8 +92,8 @@ VIEW_SCHEMA = pa.schema(
 )
 
 
-def _is_plain(type_: pa.DataType) -> bool:
-    return type_ in _PLAIN_TYPES
+def _is_known(type_: pa.DataType) -> bool:
+    return (type_.value_type if pa.types.is_list(type_) else type_) in _PLAIN_TYPES
 
 
 def check_user_column(name: str, type_: pa.DataType) -> None:
@@ -104,7 +104,7 @@ def check_user_column(name: str, type_: pa.DataType) -> None:
     if not name.startswith(USER_PREFIX):
         near = f"{USER_PREFIX}{name}"
         raise UserError(f"column {name!r} is none of the format's: a column of your own is named {near!r}")
-    if not (_is_plain(type_) or (pa.types.is_list(type_) and _is_plain(type_.value_type))):
+    if not _is_known(type_):
         raise UserError(f"column {name!r} is of type {type_}: expected a number, bool, string or a list of these")
 
 
@@ -142,12 +142,33 @@ def _column(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
 def conform(table: pa.Table) -> pa.Table:
     """Bring a table read from a row file into the order and types of format 1; absent columns become null.
 
-    Raises: UserError naming a column whose type is another one.
+    Raises: UserError naming a column whose type is another one, or that is there twice.
     """
-    later = [name for name in table.column_names if name not in VIEW_SCHEMA.names]
-    columns = [_conformed(table, field) for field in VIEW_SCHEMA] + [table.column(name) for name in later]
-    schema = pa.schema([*VIEW_SCHEMA, *(table.schema.field(name) for name in later)], metadata=VIEW_SCHEMA.metadata)
-    return pa.Table.from_arrays(columns, schema=schema)
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise UserError(f"columns {sorted({name for name in names if names.count(name) > 1})} are there twice")
+    later = [_later_field(table.schema.field(name)) for name in names if name not in VIEW_SCHEMA.names]
+    schema = pa.schema([*VIEW_SCHEMA, *later], metadata=VIEW_SCHEMA.metadata)
+    return pa.Table.from_arrays([_conformed(table, field) for field in schema], schema=schema)
+
+
+def _later_field(field: pa.Field) -> pa.Field:
+    """Give a column of the user's, or of a later release, the one type of format 1 that says the same."""
+    type_ = plain_type(field.type)
+    if not _is_known(type_):
+        raise UserError(f"column {field.name!r} is of type {field.type}, which format 1 does not know")
+    return field.with_type(type_)
+
+
+def plain_type(type_: pa.DataType) -> pa.DataType:
+    """Unwrap what only says how strings and lists are laid out; a column that is null throughout holds strings."""
+    if pa.types.is_dictionary(type_):
+        return plain_type(type_.value_type)
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) or pa.types.is_null(type_):
+        return _STRING
+    if pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_) or pa.types.is_list(type_):
+        return pa.list_(plain_type(type_.value_type))
+    return type_
 
 
 def _conformed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from manifests.errors import UserError
-from manifests.schema import USER_PREFIX, check_user_column
+from manifests.schema import USER_PREFIX, check_user_column, plain_type
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -99,10 +99,12 @@ def _read_table(path: Path, columns: Columns) -> pa.Table:
         raise UserError(f"{path}: there is no such table")
     try:
         table: pa.Table = readers[path.suffix](path)
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     if not table.num_rows:
         raise UserError(f"{path}: the table has no rows")
+    if len(set(table.column_names)) < table.num_columns:
+        raise UserError(f"{path}: two columns have one name: there are {table.column_names}")
     return table
 
 
@@ -115,7 +117,9 @@ def _read_csv(path: Path, columns: Columns) -> pa.Table:
 
 def _read_jsonl(path: Path) -> pa.Table:
     lines = io.StringIO(path.read_text(encoding="utf-8"))
-    return pa.Table.from_pylist([_json_object(number, line) for number, line in enumerate(lines, 1) if line.strip()])
+    rows = [_json_object(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    names = dict.fromkeys(name for row in rows for name in row)  # pyarrow would take those of the first row only
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def _json_object(number: int, line: str) -> dict[str, Any]:
@@ -133,21 +137,10 @@ def _extra_types(rows: pa.Table, columns: Columns, table: Path) -> dict[str, pa.
         raise UserError(f"{table}: no column {columns.file!r}: there are {rows.column_names}")
     if unknown:
         raise UserError(f"{table}: unknown columns {unknown}: expected {sorted(known)}, or your own as x_…")
-    types = {name: _plain(rows.schema.field(name).type) for name in others}
+    types = {name: plain_type(rows.schema.field(name).type) for name in others}
     for name, type_ in types.items():
         check_user_column(name, type_)
     return types
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    """Unwrap what only says how strings and lists are laid out; a column that is null throughout holds strings."""
-    if pa.types.is_dictionary(type_):
-        return _plain(type_.value_type)
-    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) or pa.types.is_null(type_):
-        return pa.string()
-    if pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_) or pa.types.is_list(type_):
-        return pa.list_(_plain(type_.value_type))
-    return type_
 
 
 def _labels(

@@ -85,6 +85,13 @@ def test_a_table_of_any_kind_gives_order_captions_labels_splits_and_own_columns(
     )
 
 
+def test_a_key_that_the_first_json_line_lacks_is_no_less_a_column(source, tmp_path):
+    rows = [{"file": row["file"]} if place < 2 else {**row, "x_n": place} for place, row in enumerate(lines())]
+    table = adopted(source, tmp_path, table=write_table(tmp_path / "t.jsonl", rows)).rows()
+    assert table["prompt"].to_pylist() == [row.get("caption") for row in rows]
+    assert table["x_n"].to_pylist() == [None, None, 2, 3, 4, 5]
+
+
 def test_a_group_column_makes_views(source, tmp_path):
     table = write_table(tmp_path / "t.csv", [{k: r[k] for k in ("file", "g")} for r in lines(g=list("abcbca"))])
     data = adopted(source, tmp_path, table=table, columns=Columns(group="g"))
@@ -217,10 +224,21 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(source, tmp_path, rows
         ("bad.jsonl", "bad.jsonl: "),
         ("bad.csv", "bad.csv: "),
         ("bad.parquet", "bad.parquet: "),
+        ("twice.csv", r"two columns have one name: there are \['file', 'x_a', 'x_a'\]"),
+        ("huge.jsonl", "huge.jsonl: Python int too large"),
+        ("deep.jsonl", "deep.jsonl: maximum recursion depth"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_line(source, tmp_path, table, message):
-    for name, text in (("bad.jsonl", '{"file": \n'), ("bad.csv", "file,a\n1\n"), ("bad.parquet", "PAR1")):
+    texts = {
+        "bad.jsonl": '{"file": \n',
+        "bad.csv": "file,a\n1\n",
+        "bad.parquet": "PAR1",
+        "twice.csv": "file,x_a,x_a\np,1,2\n",
+        "huge.jsonl": f'{{"file": "p", "x_a": {2**70}}}\n',
+        "deep.jsonl": "[" * 100_000,
+    }
+    for name, text in texts.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message) as caught:
         adopt(source, tmp_path / "out", table=tmp_path / table)

@@ -153,3 +153,33 @@ def test_a_file_that_is_no_parquet_or_has_other_types_is_named(tmp_path):
 
 def test_conforming_keeps_columns_of_one_s_own():
     assert conform(pa.table({"x_mine": [1]})).column_names == [*VIEW_SCHEMA.names, "x_mine"]
+
+
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        (pa.array(["a", None], pa.large_string()), pa.string()),
+        (pa.array(["a", None]).dictionary_encode(), pa.string()),
+        (pa.array([[1], None], pa.large_list(pa.int64())), pa.list_(pa.int64())),
+    ],
+)
+def test_another_writer_s_layout_of_a_column_changes_no_digest(values, type_):
+    rows = view_table([REQUIRED, REQUIRED])
+    theirs = conform(rows.append_column("x_a", values))
+    assert theirs.schema.field("x_a").type == type_
+    assert rows_digest(theirs) == rows_digest(rows.append_column("x_a", pa.array(values.to_pylist(), type_)))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("x_a", pa.array([{"a": 1}]), "which format 1 does not know"),
+        ("x_a", pa.array([1], pa.timestamp("s")), "which format 1 does not know"),
+        ("x_a", pa.array([[[1]]]), "which format 1 does not know"),
+        ("prompt", pa.array(["a"]), r"columns \['prompt'\] are there twice"),
+    ],
+)
+def test_columns_that_format_1_cannot_hash_are_damage(tmp_path, name, values, message):
+    pq.write_table(view_table([REQUIRED]).append_column(name, values), tmp_path / "rows.parquet")
+    with pytest.raises(CorruptError, match=message):
+        read_rows(tmp_path / "rows.parquet")
