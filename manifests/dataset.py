@@ -5,10 +5,10 @@ Only what the version names is ever read. A member is read at the offset its row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from manifests.cache import ShardCache
 from manifests.canonical import sha256_hex
-from manifests.documents import VersionDoc, VersionShard
+from manifests.documents import ShardFile, VersionDoc, VersionShard
 from manifests.errors import CorruptError, UserError
 from manifests.images import decode_image
 from manifests.rows import read_rows
@@ -26,6 +26,8 @@ from manifests.store import Store
 from manifests.version import newest, read_version
 
 __all__ = ["DataSet", "GroupIndex", "decode_image", "open_dataset"]
+
+T = TypeVar("T")
 
 _GROUP_COLUMNS = ["group", "view", "key", "positive_id", "label", "split", "status", "offset", "size"]
 
@@ -66,6 +68,7 @@ class DataSet:
     ) -> pa.Table:
         """Read rows, all or those of the shards at some positions; `ok_only` leaves out views without an image.
 
+        Groups that were taken down are not shown.
         Raises: CorruptError naming a row file that is not what the version says; UserError for an unknown column.
         """
         positions = range(len(self.version.shards)) if shards is None else shards
@@ -75,15 +78,19 @@ class DataSet:
         return pa.concat_tables(tables, promote_options="default")
 
     def _shard_rows(self, position: int, columns: list[str] | None, ok_only: bool) -> pa.Table:
-        file = self._shard(position).rows
-        path = self._cache.fetch(self._store, file.name, file.size, file.sha256)
-        if not ok_only:
-            return read_rows(path, columns)
-        needed = None if columns is None else [*columns, *({"status", "key"} - set(columns))]
-        table = read_rows(path, needed)
+        needed = None if columns is None else list(dict.fromkeys([*columns, "key", "status"]))
+        table = self._opened(self._shard(position).rows, lambda path: read_rows(path, needed))
         is_gone = pc.is_in(table["key"], value_set=pa.array(self.version.tombstones, pa.string()))
-        table = table.filter(pc.and_not(pc.equal(table["status"], OK), is_gone))
+        table = table.filter(pc.invert(is_gone))
+        if ok_only:
+            table = table.filter(pc.equal(table["status"], OK))
         return table if columns is None else table.select(columns)
+
+    def _opened(self, file: ShardFile, read: Callable[[Path], T]) -> T:
+        try:
+            return read(self._cache.fetch(self._store, file.name, file.size, file.sha256))
+        except FileNotFoundError:  # another process made room in the cache just now
+            return read(self._cache.fetch(self._store, file.name, file.size, file.sha256))
 
     def _shard(self, position: int) -> VersionShard:
         if not 0 <= position < len(self.version.shards):
@@ -93,8 +100,10 @@ class DataSet:
     def groups(self) -> GroupIndex:
         """Index all groups that have images.
 
-        Raises: CorruptError if the rows of a group are not its views 0 … k-1 in order.
+        Raises: CorruptError if the rows of a group are not its views 0 … k-1 in order; UserError if there is no shard.
         """
+        if not self.version.shards:
+            raise UserError(f"{self.url}: version {self.root} has no shards, so no groups")
         parts = [self._shard_groups(position) for position in range(len(self.version.shards))]
         return GroupIndex(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -129,14 +138,10 @@ class DataSet:
 
         Raises: CorruptError naming shard and offset.
         """
-        try:
-            data = _read(self.shard_path(position), offset, size)
-        except FileNotFoundError:  # another process made room in the cache just now
-            data = _read(self.shard_path(position), offset, size)
-        if len(data) != size:
-            name = self._shard(position).shard.name
-            raise CorruptError(f"{self.url}/{name} ends at byte {offset + len(data)}: expected {offset + size}")
-        return data
+        file = self._shard(position).shard
+        if offset < 0 or size < 0 or offset + size > file.size:
+            raise CorruptError(f"{self.url}/{file.name} ends at byte {file.size}: {size} bytes at {offset} are wanted")
+        return self._opened(file, lambda path: _read(path, offset, size))
 
     def image(self, row: Mapping[str, Any]) -> NDArray[np.uint8]:
         """Decode the image of a row.
@@ -146,7 +151,9 @@ class DataSet:
         """
         if row["status"] != OK:
             raise UserError(f"{row['key']} view {row['view']} has no image: it is {row['status']} ({row['reason']})")
-        position = self._positions[row["stream_id"], row["shard"]]
+        position = self._positions.get((row["stream_id"], row["shard"]))
+        if position is None:
+            raise UserError(f"{self.url}: {row['key']} is of another data set: its shard is not in version {self.root}")
         where = f"{self.url}/{self._shard(position).shard.name}: {row['key']} view {row['view']} at {row['offset']}"
         data = self.read(position, row["offset"], row["size"])
         if sha256_hex(data) != row["sha256"]:

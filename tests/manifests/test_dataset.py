@@ -65,6 +65,8 @@ def test_groups_that_were_taken_down_are_not_shown(folder):
     data = open_dataset(folder)
     assert gone not in data.groups().key
     assert gone not in data.rows(["key"], ok_only=True)["key"].to_pylist()
+    assert gone not in data.rows()["key"].to_pylist()
+    assert len(data.rows(["view"])) == 2 * 11
     assert gone in open_dataset(folder, root=version.root()[:10]).groups().key
 
 
@@ -110,8 +112,32 @@ def test_a_row_that_points_elsewhere_names_shard_key_and_offset(folder):
     row = data.rows(ok_only=True).to_pylist()[0]
     with pytest.raises(CorruptError, match=rf"{row['key']} view 0 at {row['offset'] + 1}: the image's sha256"):
         data.image({**row, "offset": row["offset"] + 1})
-    with pytest.raises(CorruptError, match=r"\.tar ends at byte"):
-        data.read(0, 10**9, 10)
+    for offset, size in ((10**9, 10), (-10, 10), (0, -1), (0, 2**62)):
+        with pytest.raises(CorruptError, match=r"\.tar ends at byte"):
+            data.read(0, offset, size)
+    with pytest.raises(UserError, match="is of another data set"):
+        data.image({**row, "shard": 9})
+
+
+def test_a_file_that_another_process_evicts_just_now_is_fetched_again(folder, monkeypatch):
+    fetch, gone = ShardCache.fetch, []
+
+    def evicted(self, store, name, *promise):
+        path = fetch(self, store, name, *promise)
+        return path if name in gone else gone.append(name) or path.with_name("gone")
+
+    monkeypatch.setattr(ShardCache, "fetch", evicted)
+    data = open_dataset(folder)
+    row = data.rows(shards=[0], ok_only=True).to_pylist()[0]
+    assert data.image(row).shape == (8, 8, 3)
+    assert len(gone) == 2
+
+
+def test_a_version_without_shards_has_no_groups(folder):
+    store = Store.open(folder)
+    publish(store, newest(store).model_copy(update={"generation": 1, "shards": []}))
+    with pytest.raises(UserError, match="has no shards"):
+        open_dataset(folder).groups()
 
 
 def test_a_damaged_row_file_is_named(folder):
