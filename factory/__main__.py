@@ -31,6 +31,8 @@ def _print(facts: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
+        if value is None:
+            continue
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         print(f"{name:18} {f'{value:.4g}' if isinstance(value, float) else shown}")
 
@@ -90,7 +92,7 @@ def render(
         total = sum(segment.groups for segment in work.segments) * recipe.views
         with show_progress(total, done) as progress:
             job.run(work, progress=progress)
-    root = job.finish(work, command=f"python -m factory render {source} OUT")
+    root = job.finish(work)
     _tell_refused(work)
     print(root)
 

@@ -6,6 +6,7 @@ Each worker owns whole shards; pixels never leave it. A worker may hold two shar
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from manifests.errors import UserError
 
 DEPTH = 2
 START_TIMEOUT_S = 300.0
+CONNECT_TIMEOUT_S = 10.0
 OBJECT_STORE_BYTES = 100 << 20  # plans and records only; pixels never pass through it
 
 
@@ -204,6 +206,8 @@ def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
 
     if ray.is_initialized():
         return lambda: None
+    if address:
+        _check_reachable(address)
     folder = tempfile.TemporaryDirectory(prefix="vm-", ignore_cleanup_errors=True)
 
     def stop() -> None:
@@ -221,6 +225,19 @@ def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
                 where = address or "this machine"
                 raise UserError(f"Ray on {where} cannot be reached or started: {told}; --inline needs none") from error
     return stop
+
+
+def _check_reachable(address: str) -> None:
+    """Knock before Ray does, which goes on knocking for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        if address != "auto":
+            raise UserError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"Ray on {address} cannot be reached: {error}; --inline needs none") from error
 
 
 def _ray_options(address: str | None, cpus: int, folder: str) -> dict[str, Any]:

@@ -100,13 +100,13 @@ def existing(out: str) -> Store | None:
         return None
 
 
-def finish(job: Job, command: str = "") -> str:
+def finish(job: Job) -> str:
     """Publish what is rendered as the newest version, once; returns its root."""
     last = newest(job.store)
     shards = [VersionShard.of(record) for _, record in sorted(job.records.items())]
     if last and last.shards == shards:
         is_told = job.store.exists("dataset.json") and job.store.get_bytes("dataset.json") == last.to_bytes()
-        return last.root() if is_told else publish(job.store, last, card=card(job, command))
+        return last.root() if is_told else publish(job.store, last, card=card(job))
     recipe = job.stream.recipe
     version = VersionDoc(
         kind="rendered",
@@ -116,10 +116,10 @@ def finish(job: Job, command: str = "") -> str:
         views_per_group=recipe.views,
         extension=_extension(recipe),
         label_names=list(job.stream.prompts.label_names),
-        licence=recipe.licence,
+        licence=recipe.licence or licence_of(job.stream.licences),
         name=recipe.name,
     )
-    return publish(job.store, version, card=card(job, command))
+    return publish(job.store, version, card=card(job))
 
 
 def _extension(recipe: Recipe) -> str:
@@ -128,12 +128,17 @@ def _extension(recipe: Recipe) -> str:
     return extension(recipe.encode)
 
 
-def card(job: Job, command: str) -> CardFacts:
+def card(job: Job) -> CardFacts:
     """Say what a reader of the data set should know."""
-    recipe = job.stream.recipe
-    pairs = zip(recipe.sources, job.stream.fingerprints, strict=True)
-    sources = [f"{source.model}: images made by this generator, weights {f['sha256'][:16]}" for source, f in pairs]
-    return CardFacts(summary=recipe.description, sources=sources, command=command)
+    pairs = zip(job.stream.names, job.stream.fingerprints, strict=True)
+    sources = [f"{name}: images made by this generator, weights {print_['sha256'][:16]}" for name, print_ in pairs]
+    command = "python -m factory render dataset.json OUT"
+    return CardFacts(summary=job.stream.recipe.description, sources=sources, command=command)
+
+
+def licence_of(licences: list[str]) -> str | None:
+    """Return the generators' licence where they have one in common and it is known."""
+    return licences[0] if len(licences) == 1 and licences[0] != "unknown" else None
 
 
 def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Stream:
 
     recipe: Recipe
     prompts: PromptTable
+    names: list[str]
     fingerprints: list[dict[str, str]]
     licences: list[str]
     identity: dict[str, Any]
@@ -47,7 +48,8 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     fingerprints = [fingerprint(item) for item in items]
     chosen = identity(recipe, fingerprints, sha256_hex(prompt_file) if prompt_file is not None else None)
     licences = sorted({item.licence for item in items})
-    return Stream(recipe, prompts, fingerprints, licences, chosen, stream_id(chosen), prompt_file)
+    names = [item.location.name for item in items]
+    return Stream(recipe, prompts, names, fingerprints, licences, chosen, stream_id(chosen), prompt_file)
 
 
 def _batch_of(store: Store | None) -> int | None:
@@ -103,6 +105,8 @@ def claim(store: Store, stream: Stream) -> None:
     if stream.prompt_file is not None:
         store.put_bytes(stream.prompt_file, f"sources/{stream.prompts_sha256}")
     recipe = stream.recipe.model_dump(mode="json", exclude_defaults=True)
+    if stream.prompts_sha256:
+        recipe["prompts"]["file"] = f"sources/{stream.prompts_sha256}"
     stored = StoredRecipe(
         stream_id=stream.stream_id, identity=stream.identity, recipe=recipe, prompts_sha256=stream.prompts_sha256
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from factory.__main__ import app
+from factory.crew import start_ray
 from manifests import open_dataset
+from manifests.errors import UserError
 from tests.factory import recipes
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -72,6 +75,18 @@ def test_a_read_only_target_is_one_line(tmp_path: Path) -> None:
     recipe = recipes.write(tmp_path / "recipe.yaml")
     (tmp_path / "out").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
     assert "permission denied" in refused(factory("render", str(recipe), str(tmp_path / "out"), "--inline"))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1:1", "Ray on 127.0.0.1:1 cannot be reached"),
+        ("nowhere", "expected auto, HOST:PORT or ray://HOST:PORT"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str, expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        start_ray(address, cpus=1)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:
