@@ -134,9 +134,13 @@ def _group_rows(stream_id: str, index: int, group: Group) -> list[dict[str, Any]
 
 
 def _positive_id(stream_id: str, group: Group) -> int:
-    prompts = {view.row.get("prompt", group.prompt) for view in group.views}
-    prompt = prompts.pop() if len(prompts) == 1 else None
-    return prompt_positive_id(prompt) if prompt else group_positive_id(stream_id, group.group)
+    return positive_id(stream_id, group.group, {view.row.get("prompt", group.prompt) for view in group.views})
+
+
+def positive_id(stream_id: str, group: int, prompts: set[str | None]) -> int:
+    """Return a group's id from the prompts of its views: shared by all groups of one prompt, else its own."""
+    prompt = next(iter(prompts)) if len(prompts) == 1 else None
+    return prompt_positive_id(prompt) if prompt else group_positive_id(stream_id, group)
 
 
 def _status(group: Group, view: View) -> dict[str, Any]:

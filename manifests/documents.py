@@ -90,7 +90,7 @@ class VersionDoc(BaseModel):
     parent: str | None = None
     shards: list[VersionShard]
     views_per_group: int = Field(ge=1)
-    extension: Literal["jpg", "png", "webp"]  # of the images, as in .v00.<extension>
+    extension: str = Field(pattern="^(jpg|png|webp)$")  # of the images, as in .v00.<extension>
     label_names: list[str] = []
     tombstones: list[str] = []  # keys of groups that were taken down
     selection: str | None = None

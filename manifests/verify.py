@@ -6,8 +6,9 @@ Objects are read from the store, never from a cache: what is checked is what lie
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -19,7 +20,7 @@ import pyarrow as pa
 from manifests.cache import check_file
 from manifests.canonical import sha256_hex
 from manifests.card import tar_names
-from manifests.commit import CommitLog, sample_json, sample_key
+from manifests.commit import CommitLog, positive_id, sample_json, sample_key
 from manifests.dataset import open_dataset
 from manifests.documents import ShardFile, VersionDoc, VersionShard
 from manifests.errors import CorruptError
@@ -32,6 +33,8 @@ from manifests.version import newest
 
 _LINES_PER_SHARD = 20
 _MEMBER_COLUMNS = ["member", "offset", "size", "sha256"]
+_PLACE_COLUMNS = ["stream_id", "shard", "group", "view", "key", "status", "positive_id", "prompt", *_MEMBER_COLUMNS]
+_STATUSES = {OK, "quarantined", "dropped"}
 _REQUIRED = [field.name for field in VIEW_SCHEMA if not field.nullable]
 
 Row = dict[str, Any]
@@ -64,8 +67,10 @@ def verify(url: str | Path, *, deep: bool = False, root: str | None = None) -> R
     report = Report(store.url, dataset.root)
     report.problems += _description_problems(store, version)
     report.problems += _record_problems(store, version)
+    report.problems += _source_problems(store)
+    seen: dict[str, set[int]] = defaultdict(set)
     for shard in version.shards:
-        found = list(_shard_problems(store, version, shard, deep))
+        found = list(_shard_problems(store, version, shard, seen[shard.stream_id], deep))
         left_off = len(found) - _LINES_PER_SHARD
         report.problems += found[:_LINES_PER_SHARD]
         report.problems += [f"{shard.shard.name}: and {left_off} more"] if left_off > 0 else []
@@ -99,7 +104,15 @@ def _record_problems(store: Store, version: VersionDoc) -> Iterator[str]:
             yield f"{shard.shard.name}: no commit record agrees with the version"
 
 
-def _shard_problems(store: Store, version: VersionDoc, shard: VersionShard, deep: bool) -> Iterator[str]:
+def _source_problems(store: Store) -> Iterator[str]:
+    for name, _ in store.list("sources"):
+        if sha256_hex(store.get_bytes(name)) != name.removeprefix("sources/"):
+            yield f"{name} is damaged: its content does not give its name"
+
+
+def _shard_problems(
+    store: Store, version: VersionDoc, shard: VersionShard, seen: set[int], deep: bool
+) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             parquet, problem = _fetched(store, shard.rows, Path(folder, "rows"))
@@ -109,6 +122,7 @@ def _shard_problems(store: Store, version: VersionDoc, shard: VersionShard, deep
             return
         yield from problem
         yield from _table_problems(version, shard, table)
+        yield from (f"{shard.rows.name}: {line}" for line in _twice(table, seen))
         try:
             tar, problem = _fetched(store, shard.shard, Path(folder, "tar"))
         except CorruptError as error:
@@ -148,47 +162,78 @@ def _table_problems(version: VersionDoc, shard: VersionShard, table: pa.Table) -
     yield from (f"{name}: {line}" for line in _order_problems(version, shard, table))
 
 
+def _twice(table: pa.Table, seen: set[int]) -> Iterator[str]:
+    groups = set(table["group"].drop_null().to_pylist())
+    if groups & seen:
+        yield f"{len(groups & seen)} groups, such as {min(groups & seen)}, are in an earlier shard of the stream too"
+    seen |= groups
+
+
 def _order_problems(version: VersionDoc, shard: VersionShard, table: pa.Table) -> Iterator[str]:
-    rows = table.select(["stream_id", "shard", "group", "view", "key", "status", *_MEMBER_COLUMNS]).to_pylist()
+    rows, k = table.select(_PLACE_COLUMNS).to_pylist(), version.views_per_group
     first = rows[0]["group"] if rows else 0
     for number, row in enumerate(rows):
-        steps, view = divmod(number, version.views_per_group)
+        steps, view = divmod(number, k)
         expected = {"stream_id": shard.stream_id, "shard": shard.index, "group": first + steps, "view": view}
         expected["key"] = sample_key(shard.stream_id, first + steps)
+        if row["status"] == OK:
+            expected["member"] = f"{expected['key']}.v{view:02d}.{version.extension}"
         wrong = {column: row[column] for column, value in expected.items() if row[column] != value}
         if wrong:
             yield f"row {number} of {row['key']}: {wrong}, expected { ({c: expected[c] for c in wrong}) }"
         has_member = [row[column] is not None for column in _MEMBER_COLUMNS]
         if has_member != [row["status"] == OK] * len(_MEMBER_COLUMNS):
             yield f"row {number} of {row['key']}: status {row['status']} does not go with its member {row['member']!r}"
+    for start in range(0, len(rows), k):
+        yield from _group_problems(shard, rows[start : start + k])
+
+
+def _group_problems(shard: VersionShard, rows: list[Row]) -> Iterator[str]:
+    key = rows[0]["key"]
+    statuses = {row["status"] for row in rows}
+    if (OK in statuses and len(statuses) > 1) or not statuses <= _STATUSES:
+        yield f"{key}: its views are {sorted(statuses)}: expected all {OK}, or each quarantined or dropped"
+    found = {row["positive_id"] for row in rows}
+    expected = positive_id(shard.stream_id, rows[0]["group"], {row["prompt"] for row in rows})
+    if found != {expected}:
+        yield f"{key}: positive_id {sorted(found)}, expected {expected}"
 
 
 def _tar_problems(tar: Path, table: pa.Table, deep: bool) -> Iterator[str]:
-    try:
-        headers = {member.name: (member.offset, member.size) for member in read_headers(tar)}
-    except CorruptError as error:
-        yield str(error).partition(": ")[2]
-        headers = None
-    rows = [row for row in table.to_pylist() if row["status"] == OK]
+    rows = [row for row in table.to_pylist() if row["status"] == OK and None not in map(row.get, _MEMBER_COLUMNS)]
     with tar.open("rb") as file:
-        for key, group in groupby(rows, key=lambda row: str(row["key"])):
-            views = list(group)
-            for row in views:
-                yield from (
-                    f"{key} view {row['view']} at {row['offset']}: {e}" for e in _view_problems(file, row, deep)
-                )
-            if headers is not None:
-                yield from (f"{key}: {line}" for line in _header_problems(file, headers, key, views))
-    for name in headers or {}:
-        yield f"the member {name} is in no row"
+        for row in rows:
+            where = f"{row['key']} view {row['view']} at {row['offset']}"
+            yield from (f"{where}: {line}" for line in _view_problems(file, row, deep))
+        try:
+            members = read_headers(tar)
+        except CorruptError as error:
+            yield str(error).partition(": ")[2]
+            return
+        headers = {member.name: (member.offset, member.size) for member in members}
+        names, counts = list(headers), Counter(member.name for member in members)
+        yield from (f"the member {name} is there {n} times" for name, n in counts.items() if n > 1)
+        samples = [(str(key), list(views)) for key, views in groupby(rows, key=lambda row: row["key"])]
+        for key, views in samples:
+            yield from (f"{key}: {line}" for line in _header_problems(file, headers, key, views))
+    yield from (f"the member {name} is in no row" for name in headers)
+    ordered = [name for key, views in samples for name in (f"{key}.json", *(row["member"] for row in views))]
+    if names != ordered and sorted(names) == sorted(ordered):
+        yield "its members are not in the order of the rows"
 
 
 def _view_problems(file: BinaryIO, row: Row, deep: bool) -> Iterator[str]:
-    file.seek(row["offset"])
-    data = file.read(row["size"])
-    if len(data) < row["size"]:
-        yield f"the tar ends after {len(data)} of {row['size']} bytes"
-    elif sha256_hex(data) != row["sha256"]:
+    offset, size = row["offset"], row["size"]
+    if offset < 0 or size < 0:
+        yield f"no place in a tar (size {size})"
+        return
+    left = max(os.fstat(file.fileno()).st_size - offset, 0)
+    if left < size:
+        yield f"the tar ends after {left} of {size} bytes"
+        return
+    file.seek(offset)
+    data = file.read(size)
+    if sha256_hex(data) != row["sha256"]:
         yield f"sha256 {sha256_hex(data)}, expected {row['sha256']}"
     elif deep:
         yield from _pixel_problems(data, row)
@@ -222,7 +267,7 @@ def _header_problems(file: BinaryIO, headers: dict[str, tuple[int, int]], key: s
     file.seek(place[0])
     try:
         sample = json.loads(file.read(place[1]))
-    except ValueError:
+    except (ValueError, RecursionError):
         sample = None
     if sample != sample_json(views):
         yield f"{key}.json at {place[0]} does not say what the rows say"

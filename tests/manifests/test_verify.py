@@ -1,6 +1,7 @@
 """Every broken promise is one line that says where; an unbroken data set has none."""
 
 import hashlib
+import io
 import json
 import tarfile
 
@@ -134,6 +135,12 @@ def set_cell(table, column, row, value):
         ("stream_id", "other", "{'stream_id': 'other'}, expected"),
         ("member", None, "status ok does not go with its member None"),
         ("offset", 512, "at (offset, size) "),
+        ("offset", None, "status ok does not go with its member"),
+        ("offset", -5, "no place in a tar"),
+        ("size", -1, "no place in a tar"),
+        ("size", 2**62, "the tar ends after 15872 of 4611686018427387904 bytes"),
+        ("status", "weird", "its views are ['ok', 'weird']"),
+        ("positive_id", 7, "positive_id [7, "),
         ("sha256", "0" * 64, "expected 0000"),
         ("prompt", "another", ".json at 3584 does not say what the rows say"),
     ],
@@ -155,6 +162,80 @@ def test_members_that_no_row_names_and_a_missing_json_are_named(folder):
     found = problems(folder)
     assert "shards/forged.tar: the member extra.json is in no row" in found
     assert "shards/forged.tar: 5a5a5a5a-000000000: no member 5a5a5a5a-000000000.json" in found
+
+
+def test_a_member_of_another_name_is_named_though_rows_and_tar_agree(folder):
+    old, new = "5a5a5a5a-000000000.v00.png", "5a5a5a5a-000000000.x00.png"
+    forge(
+        folder,
+        members=lambda items: [(new if name == old else name, data) for name, data in items],
+        rows=lambda table: set_cell(table, "member", 0, new),
+    )
+    assert [line.partition(": ")[2] for line in problems(folder)] == [
+        f"row 0 of 5a5a5a5a-000000000: {{'member': '{new}'}}, expected {{'member': '{old}'}}"
+    ]
+
+
+def test_a_group_that_is_half_there_is_named_though_the_counts_fit(folder):
+    def halved(table):
+        for row in (1, 3):
+            table = set_cell(table, "status", row, "dropped")
+        return table
+
+    forge(folder, rows=halved, groups_ok=4, views_ok=8)
+    assert sum("its views are ['dropped', 'ok']" in line for line in problems(folder)) == 2
+
+
+def test_groups_that_stand_in_two_shards_are_named(folder):
+    store = Store.open(folder)
+    version = newest(store)
+    publish(store, version.model_copy(update={"generation": 1, "shards": [version.shards[0], version.shards[0]]}))
+    [line] = problems(folder)
+    assert line.endswith("6 groups, such as 0, are in an earlier shard of the stream too")
+
+
+def rewrite_tar(folder, add):
+    """Let `add` write the newest version's first tar again from its members; the tar keeps no promise but its form."""
+    path = folder / newest(Store.open(folder)).shards[0].shard.name
+    with tarfile.open(path) as tar:
+        items = [(m, tar.extractfile(m).read()) for m in tar]
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        add(tar, items)
+
+
+def test_a_member_that_stands_twice_in_a_tar_is_named(folder):
+    def add(tar, items):
+        for header, data in [items[1], *items]:
+            tar.addfile(header, io.BytesIO(data))
+
+    rewrite_tar(folder, add)
+    assert any(line.endswith("the member 5a5a5a5a-000000000.v00.png is there 2 times") for line in problems(folder))
+
+
+@pytest.mark.parametrize("fields", [{"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, {"pax_headers": {"a": "b"}}])
+def test_a_member_that_is_no_plain_file_is_named(folder, fields):
+    def add(tar, items):
+        for header, data in items[:2]:
+            tar.addfile(header, io.BytesIO(data))
+        for name, value in fields.items():
+            setattr(items[2][0], name, value)
+        tar.addfile(items[2][0], io.BytesIO(items[2][1]))
+
+    rewrite_tar(folder, add)
+    assert any("000000000.v01.png' is no plain file with a USTAR header" in line for line in problems(folder))
+
+
+def test_a_json_member_of_many_brackets_is_named(folder):
+    forge(folder, members=lambda items: [(items[0][0], b"[" * 100_000), *items[1:]])
+    assert any(".json at 512 does not say what the rows say" in line for line in problems(folder))
+
+
+def test_a_source_that_does_not_give_its_name_is_named(folder):
+    store = Store.open(folder)
+    store.put_bytes(b"a red fox\n", f"sources/{hashlib.sha256(b'a red fox' + bytes([10])).hexdigest()}")
+    assert problems(folder) == []
+    store.put_bytes(b"a blue fox\n", f"sources/{'0' * 64}")
+    assert problems(folder) == [f"sources/{'0' * 64} is damaged: its content does not give its name"]
 
 
 def replace_image(folder, data, **cells):
