@@ -1,0 +1,129 @@
+"""What a user types: every mistake is one clear line and an exit code, nothing is left half-written."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from manifests.dataset import open_dataset
+from tests.trainer.data import make_dataset
+from tests.trainer.processes import pretrain_words, run
+from trainer.embed import embed_images
+from trainer.encoders import load_encoder
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=20, views=3)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, url):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    code, said = run(pretrain_words(url, folder, images=48))
+    assert code == 0, said
+    return folder
+
+
+def refused(words):
+    """The one line that a wrong command says."""
+    code, said = run(words)
+    assert code == 2, said
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_a_run_says_what_it_saw_and_made(finished, url):
+    pinned = json.loads((finished / "config.json").read_text())
+    assert pinned["roots"] == [open_dataset(url).root]
+    assert pinned["order_version"] == 1
+    exported = json.loads((finished / "encoder" / "viewmill.json").read_text())
+    assert exported == {**pinned, "images_seen": 48}
+    lines = [json.loads(text) for text in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [line["images_seen"] for line in lines] == [16, 32, 48]
+    watched = {"loss", "loss_minus_log_positives", "lr", "grad_norm", "images_per_s", "data_wait_fraction", "seconds"}
+    assert watched | {"skipped_steps", "unreadable_groups", "memory_peak_bytes"} <= lines[0].keys()
+
+
+def test_the_export_is_timms_and_keeps_the_head(finished):
+    model = timm.create_model(f"local-dir:{finished}/encoder", pretrained=True).eval()
+    encoder, preprocessing = load_encoder(finished)
+    images = torch.rand(3, 3, 32, 32)
+    assert torch.equal(model(images), encoder(images))
+    assert tuple(model.pretrained_cfg["input_size"]) == (3, preprocessing.size_px, preprocessing.size_px)
+    assert "head.0.weight" in load_file(finished / "encoder" / "heads.safetensors")
+
+
+def test_exporting_the_newest_checkpoint_gives_the_same_weights(finished, tmp_path):
+    code, said = run(["export", str(finished), str(tmp_path / "out")])
+    assert code == 0, said
+    names = ("model.safetensors", "heads.safetensors", "config.json", "viewmill.json")
+    assert all((tmp_path / "out" / n).read_bytes() == (finished / "encoder" / n).read_bytes() for n in names)
+    assert "exists already" in refused(["export", str(finished), str(tmp_path / "out")])
+
+
+def test_embed_writes_the_features_of_every_image(finished, url, tmp_path):
+    out = tmp_path / "features.parquet"
+    code, said = run(["embed", str(finished), url, str(out)])
+    assert code == 0, said
+    table = pq.read_table(out)
+    rows = open_dataset(url).rows(ok_only=True).to_pylist()
+    assert [(r["key"], r["view"]) for r in table.to_pylist()] == [(r["key"], r["view"]) for r in rows]
+    expected = embed_images(load_encoder(finished)[0], [open_dataset(url).image(row) for row in rows[17:19]])
+    assert torch.allclose(torch.tensor(table["features"].to_pylist()[17:19]), torch.from_numpy(expected), atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
+
+
+def test_dry_run_prints_the_whole_config_and_writes_nothing(tmp_path, url):
+    code, said = run([*pretrain_words(url, tmp_path / "run", images=48), "--dry-run"])
+    assert code == 0
+    assert yaml.safe_load(said)["images"] == 48
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data__views": 4, "batch_images": 16}, "4 views a group are wanted"),
+        ({"batch_images": 64}, "larger than the data (20)"),
+        ({"encoder__backbone": "resnet10x"}, "timm has no backbone 'resnet10x'; did you mean resnet10t?"),
+        ({"objective__name": "simclear"}, "objective.name"),
+        ({"optimizer__warmup": 3}, "optimizer.warmup is unknown; did you mean warmup_images?"),
+        ({"data__views": 1}, "stablerep compares views of a group and needs 2 or more"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is_written(tmp_path, url, options, words):
+    assert words in refused(pretrain_words(url, tmp_path / "run", **options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_data_path_says_what_is_there(tmp_path):
+    assert "absent" in refused(pretrain_words(str(tmp_path / "absent"), tmp_path / "run"))
+    (tmp_path / "other").mkdir()
+    assert "no finished version" in refused(pretrain_words(str(tmp_path / "other"), tmp_path / "run"))
+
+
+def test_another_config_or_other_data_in_the_folder_are_refused(finished, url, tmp_path):
+    line = refused(pretrain_words(url, finished, images=48, seed=3))
+    assert "config.seed: 0 there, 3 here" in line
+    other = make_dataset(tmp_path / "other", groups=20, views=3, stream_id="ef" * 32)
+    assert "was trained on version" in refused(pretrain_words(other, finished, images=48))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    assert "is no run" in refused(pretrain_words(url, tmp_path / "full"))
+
+
+def test_what_does_not_decide_the_weights_may_change(finished, url):
+    assert run(pretrain_words(url, finished, images=48, data__workers=1, log_images=999))[0] == 0
+
+
+def test_embed_and_export_want_what_pretrain_made(tmp_path, url):
+    assert "holds no encoder" in refused(["embed", str(tmp_path), url, str(tmp_path / "f.parquet")])
+    assert "is no run" in refused(["export", str(tmp_path), str(tmp_path / "out")])
+    assert "--out is missing" in refused(["pretrain", "simclr", "--data", url])
