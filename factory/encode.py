@@ -24,7 +24,8 @@ XMP_MARK = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="r"?>""".encode()
 
 Codec = Literal["jpeg", "webp", "webp-lossless", "png"]
-EXTENSIONS: dict[Codec, str] = {"jpeg": "jpg", "webp": "webp", "webp-lossless": "webp", "png": "png"}
+Extension = Literal["jpg", "png", "webp"]
+EXTENSIONS: dict[Codec, Extension] = {"jpeg": "jpg", "webp": "webp", "webp-lossless": "webp", "png": "png"}
 LIBRARIES: dict[Codec, str] = {"jpeg": "libjpeg_turbo", "webp": "webp", "webp-lossless": "webp", "png": "zlib"}
 
 
@@ -76,7 +77,7 @@ def _mark(config: EncodeConfig) -> dict[str, Any]:
     return {"pnginfo": chunk}
 
 
-def extension(config: EncodeConfig) -> str:
+def extension(config: EncodeConfig) -> Extension:
     """Return the file name's ending, without the dot."""
     return EXTENSIONS[config.codec]
 

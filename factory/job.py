@@ -14,6 +14,7 @@ from typing import Any
 
 from factory import numerics
 from factory.crew import DEPTH, START_TIMEOUT_S, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
+from factory.encode import extension
 from factory.ledger import Ledger
 from factory.plan import plan_shard
 from factory.recipe import Recipe
@@ -114,18 +115,12 @@ def finish(job: Job) -> str:
         parent=last.root() if last else None,
         shards=shards,
         views_per_group=recipe.views,
-        extension=_extension(recipe),
+        extension=extension(recipe.encode),
         label_names=list(job.stream.prompts.label_names),
         licence=recipe.licence or licence_of(job.stream.licences),
         name=recipe.name,
     )
     return publish(job.store, version, card=card(job))
-
-
-def _extension(recipe: Recipe) -> str:
-    from factory.encode import extension
-
-    return extension(recipe.encode)
 
 
 def card(job: Job) -> CardFacts:
