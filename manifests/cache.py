@@ -1,12 +1,14 @@
 """The local cache of immutable objects: nothing is handed out before its size and hash were checked.
 
 Several processes may share one folder. An object arrives as `.part-<uuid>` and is renamed once it is right; what was
-used longest ago goes first when the cap is reached. Objects of a local store are checked where they lie, once.
+used longest ago goes first when the cap is reached. Each process checks each file once, those of a local store where
+they lie: a crash may have left a file in the cache whose name is right and whose bytes are not.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import uuid
@@ -14,11 +16,12 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from manifests.errors import CorruptError, UserError
+from manifests.errors import CorruptError, UserError, explained
 from manifests.shard import file_sha256
 from manifests.store import Store
 
 _ABANDONED_AFTER_S = 24 * 3600.0
+_OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?|\.part-[0-9a-f]{32}")
 
 
 class ShardCache:
@@ -34,23 +37,36 @@ class ShardCache:
     def default(cls) -> ShardCache:
         """Open the user's cache: $VIEWMILL_CACHE or ~/.cache/viewmill, up to $VIEWMILL_CACHE_BYTES (50 GB)."""
         folder = Path(os.environ.get("VIEWMILL_CACHE", Path.home() / ".cache" / "viewmill"))
-        return cls(folder, int(os.environ.get("VIEWMILL_CACHE_BYTES", 50_000_000_000)))
+        cap_bytes = os.environ.get("VIEWMILL_CACHE_BYTES", "50_000_000_000")
+        try:
+            return cls(folder, int(cap_bytes))
+        except ValueError as error:
+            raise UserError(f"VIEWMILL_CACHE_BYTES is {cap_bytes!r}: expected a number of bytes") from error
 
     def fetch(self, store: Store, name: str, size: int, sha256: str) -> Path:
         """Return a local file with the object's bytes, fetched and checked if need be.
 
-        Raises: CorruptError naming the object if its size or hash is another; UserError if it exceeds the cap.
+        Raises: CorruptError naming the object if its size or hash is another; UserError if it exceeds the cap, or the
+        cache's folder cannot be written.
         """
         with self._locks[sha256]:
             local = store.local_path(name)
             if local is not None:
                 return self._checked_in_place(store, local, name, size, sha256)
             path = self._folder / f"{sha256}{Path(name).suffix}"
-            if path.is_file() and path.stat().st_size == size:
-                with suppress(OSError):
-                    os.utime(path)
-                return path
+            with suppress(CorruptError), explained(f"the cache {self._folder}"):
+                return self._cached(path, size, sha256)
             return self._fetched(store, name, size, sha256, path)
+
+    def _cached(self, path: Path, size: int, sha256: str) -> Path:
+        state = path.stat()
+        seen = (state.st_size, state.st_ino, sha256)  # not the time: every use sets it anew
+        if self._checked.get(path) != seen:
+            check_file(path, path.name, size, sha256)
+            self._checked[path] = seen
+        with suppress(OSError):
+            os.utime(path)
+        return path
 
     def _checked_in_place(self, store: Store, local: Path, name: str, size: int, sha256: str) -> Path:
         if not local.is_file():
@@ -65,8 +81,9 @@ class ShardCache:
     def _fetched(self, store: Store, name: str, size: int, sha256: str, path: Path) -> Path:
         if size > self._cap_bytes:
             raise UserError(f"{store.url}/{name} has {size} bytes: the cache holds {self._cap_bytes}; raise its cap")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(size)
+        with explained(f"the cache {self._folder}"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
         part = self._folder / f".part-{uuid.uuid4().hex}"
         try:
             store.get_file(name, part)
@@ -77,9 +94,9 @@ class ShardCache:
         return path
 
     def _make_room(self, size: int) -> None:
-        """Delete what was used longest ago, and the parts that killed processes left a day ago."""
+        """Delete what was used longest ago, and the parts that killed processes left a day ago; nothing else."""
         files = []
-        for path in self._folder.iterdir():
+        for path in filter(lambda path: _OURS.fullmatch(path.name), self._folder.iterdir()):
             with suppress(FileNotFoundError):
                 state = path.stat()
                 files.append((state.st_mtime, state.st_size, path))

@@ -59,11 +59,37 @@ def test_an_object_larger_than_the_cap_is_one_line(bucket, tmp_path):
 
 
 def test_parts_of_killed_processes_go_after_a_day(bucket, tmp_path):
-    (tmp_path / ".part-old").write_bytes(b"x")
-    (tmp_path / ".part-new").write_bytes(b"x")
-    os.utime(tmp_path / ".part-old", (0, 0))
+    old, new = tmp_path / f".part-{'0' * 32}", tmp_path / f".part-{'1' * 32}"
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")
+    os.utime(old, (0, 0))
     ShardCache(tmp_path, 1000).fetch(bucket, *put(bucket, "shards/a.tar", b"a"))
-    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".part")} == {".part-new"}
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".part")] == [new]
+
+
+def test_only_the_cache_s_own_files_make_room(bucket, tmp_path):
+    (tmp_path / "thesis.tex").write_bytes(b"x" * 100)
+    (tmp_path / "photos").mkdir()
+    cache = ShardCache(tmp_path, 150)
+    cache.fetch(bucket, *put(bucket, "shards/a.tar", b"a" * 100))
+    last = cache.fetch(bucket, *put(bucket, "shards/b.tar", b"b" * 100))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([last.name, "photos", "thesis.tex"])
+
+
+def test_a_cached_file_that_a_crash_left_without_its_bytes_is_fetched_again(bucket, tmp_path):
+    item = put(bucket, "shards/a.tar", b"a" * 100)
+    path = ShardCache(tmp_path, 1000).fetch(bucket, *item)
+    path.write_bytes(bytes(100))
+    assert ShardCache(tmp_path, 1000).fetch(bucket, *item).read_bytes() == b"a" * 100
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(bucket, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"the cache .*file/cache: a part of the path is a file"):
+        ShardCache(tmp_path / "file" / "cache", 1000).fetch(bucket, *put(bucket, "shards/a.tar", b"a"))
+    monkeypatch.setenv("VIEWMILL_CACHE_BYTES", "50GB")
+    with pytest.raises(UserError, match="VIEWMILL_CACHE_BYTES is '50GB': expected a number of bytes"):
+        ShardCache.default()
 
 
 def test_a_local_object_is_checked_where_it_lies_and_again_when_it_changed(tmp_path):
