@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from manifests.errors import CorruptError, UserError, explained, remedy
 from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
+_TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]{32}\.tmp")  # of the name that it would have got
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 Listing = list[tuple[str, int]]  # name, size in bytes
@@ -176,10 +178,11 @@ class Store:
 
     def _names(self, prefix: str) -> Listing:
         folder = f"{check_member_name(prefix.rstrip('/'))}/" if prefix else ""
-        try:
-            found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with self._explained(folder):
+            try:
+                found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
         files = [entry for entry in found if entry["type"] == "file"]
         return sorted((folder + entry["name"].rpartition("/")[2], int(entry["size"])) for entry in files)
 
@@ -189,8 +192,7 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Delete an object or a temporary; one that is gone already is no error."""
-        folder, slash, last = name.rpartition("/")
-        check_member_name(folder + slash + (last.removeprefix(".") if last.endswith(".tmp") else last))
+        check_member_name(_TEMPORARY.sub(r"\1\2", name))
         with self._explained(name), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 

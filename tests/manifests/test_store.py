@@ -112,6 +112,30 @@ def test_leftovers_of_killed_writers_are_no_objects_and_can_be_cleaned(tmp_path)
     assert list((tmp_path / "shards").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [f"versions/{'a' * 64}.json", f"runs/attempts/{'r' * 24}.{'a' * 19}.rendered.json"])
+def test_the_leftover_of_a_long_name_can_be_cleaned_and_other_hidden_files_cannot(tmp_path, name):
+    store = Store.open(tmp_path, create=True)
+    folder, _, last = name.rpartition("/")
+    left = f"{folder}/.{last}.{'0' * 32}.tmp"
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / left).write_bytes(b"")
+    assert store.temporaries(folder) == [left]
+    store.delete(left)
+    assert store.temporaries(folder) == []
+    for other in (f"{folder}/.ssh.tmp", f"../.{last}.{'0' * 32}.tmp"):
+        with pytest.raises(CorruptError, match="plain and relative"):
+            store.delete(other)
+
+
+def test_a_folder_that_may_not_be_listed_is_one_line(store, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError("Forbidden")  # as s3fs words it: without a number
+
+    monkeypatch.setattr(store._fs, "ls", refuse)
+    with pytest.raises(UserError, match="commits/: PermissionError: Forbidden"):
+        store.list("commits")
+
+
 def test_racing_writers_leave_one_whole_object(tmp_path):
     store = Store.open(tmp_path, create=True)
     contents = [bytes([i]) * 200_000 for i in range(8)]
