@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from manifests.canonical import canonical_json
 from manifests.errors import CorruptError
 
 MAX_PIXELS = 64_000_000
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+_ORIENTATION = 0x0112
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises for damaged bytes; the last is for damaged EXIF.
+_BROKEN = (OSError, ValueError, SyntaxError, MemoryError, struct.error)
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -27,8 +39,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     with open_image(data, max_pixels=max_pixels) as image:
         try:
             image.load()
-            return np.array(_on_white(ImageOps.exif_transpose(image)))
-        except (OSError, ValueError, SyntaxError, MemoryError) as error:
+            return np.array(_on_white(_upright(image)))
+        except _BROKEN as error:
             raise CorruptError(f"the image of {len(data)} bytes does not decode: {error}") from error
 
 
@@ -38,18 +50,22 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises: CorruptError.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=list(EXTENSIONS))
+        image = Image.open(io.BytesIO(data), formats=list(EXTENSIONS))
     except UnidentifiedImageError as error:
         raise CorruptError(f"{len(data)} bytes are no JPEG, PNG or WebP image") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*_BROKEN, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise CorruptError(f"{len(data)} bytes are no JPEG, PNG or WebP image: {error}") from error
     if image.mode not in _MODES:
         raise CorruptError(f"the image has mode {image.mode}: expected 8 bits a channel; convert it")
     if image.width * image.height > max_pixels:
         raise CorruptError(f"the image has {image.width} x {image.height} pixels: the limit is {max_pixels}")
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Read one tag only: ImageOps.exif_transpose writes the others again, and fails where one has an odd type."""
+    turn = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION))
+    return image if turn is None else image.transpose(turn)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from manifests.errors import CorruptError
 from manifests.images import decode_image, pixel_hash
@@ -33,6 +33,19 @@ def test_a_jpeg_is_turned_upright():
     decoded = decode_image(file_of(image, "JPEG", quality=95, exif=exif))
     assert decoded.shape == (16, 32, 3)
     assert decoded[0, 0, 0] > decoded[0, -1, 0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("tag", "type_"), [(0x010F, 2), (0x0100, 2), (0x011A, 7), (0x0128, 7)])
+def test_an_odd_exif_tag_does_not_keep_an_image_from_being_turned(orientation, tag, type_):
+    image = Image.fromarray(pixels(0, 0)).resize((8, 6))
+    entries = struct.pack("<HHII", 0x0112, 3, 1, orientation) + struct.pack("<HHI4s", tag, type_, 1, b"a\0\0\0")
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + bytes(4)
+    plain = Image.Exif()
+    plain[0x0112] = orientation
+    with Image.open(io.BytesIO(file_of(image, "JPEG", exif=plain))) as reference:
+        expected = np.asarray(ImageOps.exif_transpose(reference))
+    np.testing.assert_array_equal(decode_image(file_of(image, "JPEG", exif=exif)), expected)
 
 
 def test_transparent_pixels_are_laid_on_white():
