@@ -24,6 +24,7 @@ from learning.state import decode_state, encode_state
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"ckpt-(\d{12})")
+_FILES = ("state.json", "tensors.safetensors")
 _TEMPORARY_PREFIX = ".tmp-ckpt-"
 
 
@@ -58,7 +59,7 @@ def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     for path in reversed(_checkpoints(folder)):
         try:
             return _images_seen(path), load(path)
-        except (CheckpointError, OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        except (ValueError, OSError, SafetensorError, KeyError) as error:
             _LOG.warning("skipped the checkpoint %s: %s", path, error)
     return None
 
@@ -90,7 +91,7 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
     skeleton, tensors = encode_state(state)
     save_file(tensors, temporary / "tensors.safetensors")
     (temporary / "state.json").write_text(json.dumps(skeleton))
-    hashes = {name: _sha256(temporary / name) for name in ("state.json", "tensors.safetensors")}
+    hashes = {name: _sha256(temporary / name) for name in _FILES}
     (temporary / "DONE").write_text(json.dumps(hashes))
     for path in (*sorted(temporary.iterdir()), temporary):
         _sync(path)
@@ -99,7 +100,7 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
 def _is_whole(path: Path) -> bool:
     try:
         _check(path)
-    except (CheckpointError, OSError, json.JSONDecodeError):
+    except (ValueError, OSError):
         return False
     return True
 
@@ -107,7 +108,10 @@ def _is_whole(path: Path) -> bool:
 def _check(path: Path) -> None:
     if not (path / "DONE").is_file():
         raise CheckpointError(f"{path.name} has no DONE file, its save never finished; remove the folder")
-    for name, expected in json.loads((path / "DONE").read_text()).items():
+    hashes = json.loads((path / "DONE").read_text())
+    if not isinstance(hashes, dict) or sorted(hashes) != sorted(_FILES):
+        raise CheckpointError(f"{path.name}/DONE does not name {' and '.join(_FILES)}; resume from an older one")
+    for name, expected in hashes.items():
         if (given := _sha256(path / name)) != expected:
             raise CheckpointError(
                 f"{path.name}/{name} has sha256 {given[:12]}, expected {expected[:12]}; resume from an older one"

@@ -114,7 +114,9 @@ def test_the_newest_and_the_round_ones_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == [f"ckpt-{images:012d}" for images in (0, 40, 80, 90)]
 
 
-@pytest.mark.parametrize("damage", ["no_done", "flipped_byte", "cut", "no_tensors", "bad_json"])
+@pytest.mark.parametrize(
+    "damage", ["no_done", "flipped_byte", "cut", "no_tensors", "bad_json", "no_text", "list", "no_hashes"]
+)
 def test_a_broken_newest_one_is_skipped_and_named(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,8 +128,8 @@ def test_a_broken_newest_one_is_skipped_and_named(
         (newest / "DONE").unlink()
     elif damage == "no_tensors":
         tensors.unlink()
-    elif damage == "bad_json":
-        (newest / "DONE").write_text("{")
+    elif damage in (contents := {"bad_json": b"{", "no_text": b"\xff", "list": b"[]", "no_hashes": b"{}"}):
+        (newest / "DONE").write_bytes(contents[damage])
     else:
         tensors.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if damage == "flipped_byte" else data[:-8])
     with caplog.at_level(logging.WARNING):
