@@ -148,6 +148,13 @@ def test_adopting_again_gives_the_same_root_and_another_table_another(source, tm
     assert adopt(source, tmp_path / "c", table=table, groups_per_shard=2) != first
 
 
+def test_another_licence_for_the_same_images_is_refused_not_ignored(source, tmp_path):
+    adopt(source, tmp_path / "out", licence="CC0-1.0")
+    with pytest.raises(ConflictError, match=r"licence 'CC0-1\.0': adopt into an empty folder"):
+        adopt(source, tmp_path / "out", licence="MIT")
+    assert open_dataset(tmp_path / "out").version.licence == "CC0-1.0"
+
+
 def test_a_killed_run_goes_on_where_it_stopped(source, tmp_path):
     script = (
         "import os, sys; from pathlib import Path; import manifests.adopt as m\n"
