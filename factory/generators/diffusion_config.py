@@ -13,7 +13,7 @@ from factory.generators.layouts import LAYOUTS, SCHEDULERS
 class Lora(BaseModel):
     """A low-rank change of the weights, from a local safetensors file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     path: str
     scale: float = 1.0
@@ -25,7 +25,7 @@ class DiffusionSource(BaseModel):
     `model` is a local folder, a hub id with its revision (`org/name@<commit or tag>`) or `builtin:<name>`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Where things lie and whose they are: the fingerprint stands for these in a data set's identity.
     LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "vae", "lora", "licence"})

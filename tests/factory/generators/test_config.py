@@ -21,6 +21,8 @@ from tests.factory import tiny
         ({"step": 5}, "step: unknown key; did you mean steps?"),
         ({"guidance_scale": -1.0}, "guidance_scale"),
         ({"guidance_scale": []}, "empty grid"),
+        ({"guidance_scale": [1.0, float("inf")]}, "guidance_scale.1: got inf, expected a finite number"),
+        ({"scheduler_options": {"shift": float("nan")}}, "scheduler_options.shift"),
         ({"width": 64, "height": None}, "width and height come together"),
         ({"pipeline": "StableDiffusionInpaintPipeline"}, "FluxPipeline"),
         ({"scheduler": "DPMSolverSDEScheduler"}, "cannot draw each view's noise from the view's own seed"),
