@@ -6,6 +6,7 @@ are declared, because Hugging Face otherwise infers them from the first five sam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,7 +84,7 @@ def readme(version: VersionDoc, facts: CardFacts) -> str:
 def _front_matter(version: VersionDoc) -> dict[str, Any]:
     synthetic = ["synthetic"] if version.kind == "rendered" else []
     return {
-        **({"pretty_name": version.name} if version.name else {}),
+        **({"pretty_name": " ".join(version.name.split())} if version.name else {}),
         **_licence(version.licence),
         "tags": ["viewmill", "multi-view", "webdataset", *synthetic],
         "size_categories": [next((word for limit, word in _SIZES if version.groups_ok < limit), "1M<n<10M")],
@@ -107,7 +108,7 @@ def _features(version: VersionDoc) -> list[dict[str, Any]]:
 
 
 def _body(version: VersionDoc, facts: CardFacts) -> Iterator[str]:
-    yield f"# {version.name or 'A multi-view data set'}\n"
+    yield f"# {_one_line(version.name) or 'A multi-view data set'}\n"
     if facts.summary:
         yield f"{facts.summary}\n"
     yield f"{version.groups_ok:,} groups of {version.views_per_group} views ({version.views_ok:,} images, "
@@ -115,11 +116,16 @@ def _body(version: VersionDoc, facts: CardFacts) -> Iterator[str]:
     if version.kind == "rendered":
         yield "All images were made by a generator: they show no real person, place or event.\n"
     yield f"Root: `{version.root()}` (generation {version.generation})\n"
-    yield from _section("Labels", [f"{number}: {name}" for number, name in enumerate(version.label_names)])
+    yield from _section("Labels", [f"{number}: {_one_line(name)}" for number, name in enumerate(version.label_names)])
     yield _LOADING.replace("FIRST_VIEW", view_members(version)[0])
     yield from _section("Sources", facts.sources)
     if facts.command:
         yield f"## Made by\n\n    {facts.command}\n"
+
+
+def _one_line(text: str) -> str:
+    """Keep a name from other people's table from being a heading, a link or HTML of the card."""
+    return re.sub(r"([\\`<\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

@@ -165,3 +165,17 @@ def test_the_json_member_has_the_keys_and_types_that_the_card_declares(folder, v
     kinds = {"string": str, "int64": int}
     for name, value in sample.items():
         assert isinstance(value, list if "list" in declared[name] else kinds[declared[name]["dtype"]])
+
+
+def test_names_from_a_table_stay_names_in_the_card(version):
+    import yaml
+
+    from manifests.card import CardFacts, readme
+
+    evil = "cat\n---\n## Made by\n<script>x</script> [click](http://evil)"
+    _, head, body = readme(version.model_copy(update={"name": evil, "label_names": [evil]}), CardFacts()).split(
+        "---\n", 2
+    )
+    assert yaml.safe_load(head)["pretty_name"] == " ".join(evil.split())
+    assert "## Made by" not in body.splitlines()
+    assert r"- 0: cat --- ## Made by \<script>x\</script> \[click\](http://evil)" in body.splitlines()
