@@ -64,7 +64,7 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Read one tag only: ImageOps.exif_transpose writes the others again, and fails where one has an odd type."""
-    turn = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION))
+    turn = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 
