@@ -6,6 +6,7 @@ order: equal plans give equal bytes.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
@@ -126,19 +127,32 @@ def render_batch(generator: Generator, batch: Batch) -> Rendered:
 
     Raises: UserError with the remedy when it runs out again; the batch size decides pixels, so it is never halved.
     """
-    import torch
-
     try:
         return generator.render(batch.requests, batch.size)
-    except (torch.OutOfMemoryError, MemoryError):
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    _free_memory()
     try:
         return generator.render(batch.requests, batch.size)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         told = next(iter(str(error).splitlines()), "no memory")
         remedy = f"render into a new folder with --set batch={max(1, batch.size // 2)}, or on a larger device"
         raise UserError(f"out of memory twice with a batch of {batch.size} ({told}); {remedy}") from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, a RuntimeError
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _finish(batch: Batch, index: int, rendered: Rendered, bench: Bench) -> list[Drawn]:

@@ -23,8 +23,9 @@ from manifests import open_dataset, verify
 from tests.factory import recipes
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RAY_worker_niceness": "0"}
-SHAPE = {"groups": 96, "views": 3, "groups_per_shard": 4, "batch": 4}
-SHARDS = 24
+SHAPE = {"groups": 160, "views": 3, "groups_per_shard": 4, "batch": 4}
+SHARDS = 40
+KILLS = 20
 
 
 @dataclass
@@ -33,10 +34,11 @@ class Folder:
 
     out: Path
     recipe: Path
+    module: str = "factory"
     killed: list[str] = field(default_factory=list)
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "factory", "render", str(self.recipe), str(self.out), *options]
+        command = [sys.executable, "-m", self.module, "render", str(self.recipe), str(self.out), *options]
         return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def finish(self, *options: str) -> str:
@@ -89,7 +91,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    source = recipes.settings()["sources"][0] | {"steps": 4}
+    source = recipes.settings()["sources"][0] | {"steps": 20}
     recipe = recipes.write(tmp_path / "recipe.yaml", sources=[source], **SHAPE)
     return Folder(tmp_path / "data", recipe)
 
@@ -144,7 +146,7 @@ def test_a_killed_driver_takes_its_actors_along_and_the_next_one_goes_on(folder:
 
 def one_life(folder: Folder, how: str, luck: random.Random) -> bool:
     """Start a driver, let it finish a shard or so, kill somebody; says whether the job is still unfinished."""
-    lost, done, wanted = folder.open_attempts(), len(folder.recorded()), luck.choice([0, 0, 1])
+    lost, done, wanted = folder.open_attempts(), len(folder.recorded()), luck.choice([0, 0, 0, 1])
     process = folder.start(*(["--inline"] if how == "inline" else ["--workers", "2"]))
     moments: list[Callable[[], object]] = [
         lambda: folder.open_attempts() - lost,
@@ -170,15 +172,16 @@ def one_life(folder: Folder, how: str, luck: random.Random) -> bool:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(7200)
-def test_twenty_kills_at_random_moments_change_nothing(folder: Folder, tmp_path: Path) -> None:
-    luck = random.Random(0)
-    expected = Folder(tmp_path / "undisturbed", folder.recipe).finish("--inline")
-    while len(folder.killed) < 20 and one_life(folder, luck.choice(["inline", "driver", "worker"]), luck):
+@pytest.mark.parametrize("module", ["tests.faults.noise_factory", "factory"])
+def test_twenty_kills_at_random_moments_change_nothing(folder: Folder, tmp_path: Path, module: str) -> None:
+    luck, folder.module = random.Random(0), module
+    expected = Folder(tmp_path / "undisturbed", folder.recipe, module).finish("--inline")
+    while len(folder.killed) < KILLS and one_life(folder, luck.choice(["inline", "driver", "worker"]), luck):
         pass
     root = folder.finish("--workers", "2")
     print(f"{len(folder.killed)} proven kills: {folder.killed}")
     assert root == expected
-    assert len(folder.killed) >= 20
+    assert len(folder.killed) >= KILLS
     assert {"inside a shard", "between its puts"} <= set(folder.killed)
     assert len(folder.attempts("rendered")) <= SHARDS + len(folder.killed)
     assert verify(folder.out, deep=True).problems == []
