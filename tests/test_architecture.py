@@ -49,7 +49,9 @@ def packages_imported(package: str) -> dict[str, set[str]]:
 def test_a_package_imports_only_the_packages_it_may(package: str) -> None:
     allowed = MAY_IMPORT[package] | {package}
     ours = set(PACKAGES) | {"demo", "benchmarks", "tests"}
-    wrong = {path: names & ours - allowed for path, names in packages_imported(package).items() if names & ours - allowed}
+    wrong = {
+        path: names & ours - allowed for path, names in packages_imported(package).items() if names & ours - allowed
+    }
     assert sources(package), f"no sources under {package}"
     assert not wrong
 
@@ -74,7 +76,9 @@ def test_importing_a_package_or_asking_for_help_loads_no_heavy_library(package: 
         f"try: runpy.run_module('{package}', run_name='__main__')\nexcept SystemExit: pass",
     }[how]
     check = f"import sys\n{load}\nprint('HEAVY', sorted(set(sys.modules) & {HEAVY!r}))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
     assert done.stdout.rstrip().endswith("HEAVY []"), done.stdout + done.stderr
 
 

@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
 FROZEN = Path(__file__).parent / "golden" / "cli.json"
 
 
-def surface(command: click.Command) -> dict[str, object]:
-    if isinstance(command, click.Group):
+def surface(command: Any) -> dict[str, object]:
+    if hasattr(command, "commands"):
         return {name: surface(child) for name, child in sorted(command.commands.items())}
     return {"parameters": sorted(" ".join(sorted(p.opts + p.secondary_opts)) for p in command.params)}
 
@@ -22,7 +22,12 @@ def public_surface() -> dict[str, object]:
     import manifests.__main__
     import trainer.__main__
 
-    modules = {"demo": demo.__main__, "factory": factory.__main__, "manifests": manifests.__main__, "trainer": trainer.__main__}
+    modules = {
+        "demo": demo.__main__,
+        "factory": factory.__main__,
+        "manifests": manifests.__main__,
+        "trainer": trainer.__main__,
+    }
     return {name: surface(typer.main.get_command(module.app)) for name, module in modules.items()}
 
 
@@ -36,7 +41,6 @@ def test_the_command_line_is_what_it_was() -> None:
 def test_every_command_says_what_it_does(name: str) -> None:
     module = __import__(f"{name}.__main__", fromlist=["app"])
     command = typer.main.get_command(module.app)
-    assert isinstance(command, click.Group)
     assert all(child.help for child in command.commands.values())
 
 
