@@ -22,12 +22,14 @@ def demo_steps(out: Path, recipe: str, config: str, seed: int, groups: int | Non
     render = ("factory", "render", recipe, str(data), *count)
     pretrain = ("trainer", "pretrain", config, "--data", str(data), "--out", str(run), "--set", f"seed={seed}")
     evaluate = ("trainer", "evaluate", str(run), "--set", TEST_SET, "--split", SPLIT, "--json")
-    embed = ("trainer", "embed", str(run), str(labelled_set_folder()), str(out / "features.parquet"))
+    tests = labelled_set_folder()
+    embed = ("trainer", "embed", str(run), str(tests), str(out / "features.parquet"))
+    read = (encoder, tests / "dataset.json")  # another version of the set means other scores
     return [
         Step("render", render, data / "dataset.json"),
         Step("pretrain", pretrain, encoder),
-        Step("evaluate", evaluate, out / "evaluation.json", inputs=(encoder,), captured=True),
-        Step("embed", embed, out / "features.parquet", inputs=(encoder,)),
+        Step("evaluate", evaluate, out / "evaluation.json", inputs=read, captured=True),
+        Step("embed", embed, out / "features.parquet", inputs=read),
     ]
 
 

@@ -15,7 +15,7 @@ import typer
 from demo import provenance
 from demo.__main__ import run_reporting
 from demo.facts import BASELINES, Difference, Fact, Score
-from demo.report import TEST_SET
+from demo.report import TEST_SET, labelled_set_folder
 from demo.steps import Journal, Step, run_all
 from manifests import open_dataset
 from manifests.errors import UserError
@@ -48,11 +48,12 @@ def evidence_steps(data: Path, out: Path, recipe: str, config: str, seeds: int) 
         )
         for seed, (run, encoder) in enumerate(zip(runs, encoders, strict=True))
     ]
+    read = (*encoders, labelled_set_folder() / "dataset.json")
     compare = ("trainer", "compare", *map(str, runs), "--set", TEST_SET, "--split", SPLIT, "--json")
     return [
         Step("render", ("factory", "render", recipe, str(data)), data / "dataset.json"),
         *training,
-        Step("compare", compare, out / "comparison.json", inputs=encoders, captured=True),
+        Step("compare", compare, out / "comparison.json", inputs=read, captured=True),
     ]
 
 
