@@ -24,7 +24,7 @@ from manifests.errors import CorruptError, UserError, explained, remedy
 from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
-_TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]{32}\.tmp")  # of the name that it would have got
+_TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]+\.tmp")  # of the name that it would have got
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 Listing = list[tuple[str, int]]  # name, size in bytes
@@ -174,7 +174,7 @@ class Store:
     def temporaries(self, prefix: str = "") -> Names:
         """List what killed writers left in a local folder, for `clean` to delete."""
         names = [name for name, _ in self._names(prefix)]
-        return [name for name in names if name.rpartition("/")[2].startswith(".") and name.endswith(".tmp")]
+        return [name for name in names if _TEMPORARY.fullmatch(name)]
 
     def _names(self, prefix: str) -> Listing:
         folder = f"{check_member_name(prefix.rstrip('/'))}/" if prefix else ""
