@@ -1,5 +1,6 @@
 """The commands `evaluate` and `compare` of `python -m trainer`: a table for people, JSON for scripts."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +34,8 @@ def evaluate(
     """Score frozen features: nearest neighbours and a linear probe, balanced accuracy with 95 % intervals."""
     from trainer.evaluation.evaluate import evaluate as run
 
-    _tell(run(checkpoint, dataset=dataset, split=split, seed=seed, with_baselines=baselines), as_json, out)
+    found = run(checkpoint, dataset=dataset, split=split, seed=seed, with_baselines=baselines, progress=_announce)
+    _tell(found, as_json, out)
 
 
 def compare(
@@ -46,7 +48,11 @@ def compare(
     """Compare one method's training seeds with the baselines: differences with intervals over images and seeds."""
     from trainer.evaluation.evaluate import compare as run
 
-    _tell(run(checkpoints, dataset=dataset, split=split), as_json, out)
+    _tell(run(checkpoints, dataset=dataset, split=split, progress=_announce), as_json, out)
+
+
+def _announce(name: str) -> None:
+    print(f"scoring {name}", file=sys.stderr, flush=True)
 
 
 def _tell(found: "Evaluation", as_json: bool, out: Path | None) -> None:

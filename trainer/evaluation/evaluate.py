@@ -1,7 +1,7 @@
 """Scores an encoder and its baselines on a labelled set of other people's drawings, and compares whole sets of runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from trainer.evaluation.features import Embedding, baselines, trained
 from trainer.evaluation.protocol import Predictions, predict
 from trainer.evaluation.sets import Examples, folder, load
 
+Progress = Callable[[str], None]  # told the name of what is scored next
 METHODS = ("knn", "linear")
 PROTOCOL = "components-5fold-1"  # changes whenever numbers stop being comparable
 
@@ -41,6 +42,7 @@ def evaluate(
     split: str = "dev",
     seed: int = 0,
     with_baselines: bool = True,
+    progress: Progress = lambda name: None,
 ) -> Evaluation:
     """Score an encoder, and beside it its architecture untrained, raw pixels and ImageNet's features.
 
@@ -48,25 +50,33 @@ def evaluate(
     """
     examples = load(folder(dataset), split)
     chosen = {"encoder": trained(checkpoint), **(baselines(checkpoint, seed) if with_baselines else {})}
-    found = {name: [predicted(embedding, examples)] for name, embedding in chosen.items()}
+    found = {name: [predicted(embedding, examples, name, progress)] for name, embedding in chosen.items()}
     return _evaluation(dataset, split, [seed], found, examples)
 
 
-def compare(checkpoints: Sequence[str | Path], *, dataset: str = "clipart26", split: str = "test") -> Evaluation:
+def compare(
+    checkpoints: Sequence[str | Path],
+    *,
+    dataset: str = "clipart26",
+    split: str = "test",
+    progress: Progress = lambda name: None,
+) -> Evaluation:
     """Score the encoders of several training seeds as one method, beside the same baselines.
 
     Raises: UserError as `evaluate` does.
     """
     examples = load(folder(dataset), split)
-    encoders = [predicted(trained(checkpoint), examples) for checkpoint in checkpoints]
-    first, *others = [baselines(checkpoint, seed) for seed, checkpoint in enumerate(checkpoints)]
-    rivals = {name: [predicted(embedding, examples)] * len(checkpoints) for name, embedding in first.items()}
-    rivals["random"][1:] = [predicted(other["random"], examples) for other in others]
-    return _evaluation(dataset, split, list(range(len(checkpoints))), {"encoder": encoders, **rivals}, examples)
+    encoders = [predicted(trained(path), examples, f"encoder {path}", progress) for path in checkpoints]
+    first, *others = [baselines(path, seed) for seed, path in enumerate(checkpoints)]
+    runs = len(checkpoints)
+    rivals = {name: [predicted(embedding, examples, name, progress)] * runs for name, embedding in first.items()}
+    rivals["random"][1:] = [predicted(other["random"], examples, "random", progress) for other in others]
+    return _evaluation(dataset, split, list(range(runs)), {"encoder": encoders, **rivals}, examples)
 
 
-def predicted(embedding: Embedding, examples: Examples) -> Predictions:
+def predicted(embedding: Embedding, examples: Examples, name: str, progress: Progress) -> Predictions:
     """Embed all examples and predict each from the others' folds."""
+    progress(name)
     return predict(embedding(examples.images), examples.labels, examples.components)
 
 
