@@ -16,8 +16,6 @@ from factory.runs import RunLog
 from factory.workshop import Workshop
 from manifests.store import Store
 
-BATCH_S = 0.05
-
 
 class Noise:
     """Draws noise of the view's seed; spoils chosen (group, view)s at chosen attempts: nan, blank or flagged."""
@@ -57,9 +55,11 @@ class Noise:
 class CheapWorkshop(Workshop):
     """A workshop with nothing to load."""
 
+    batch_s = 0.05
+
     def open(self) -> dict[str, str]:
         self._store = Store.open(self._assignment.url)
         self._log = RunLog(self._store, self._assignment.run_id)
-        self._generators = [Noise(batch_s=BATCH_S)]
+        self._generators = [Noise(batch_s=self.batch_s)]
         self._numerics = {"device": "none"}
         return self._numerics

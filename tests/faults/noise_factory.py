@@ -6,6 +6,13 @@ import factory.crew
 from factory.__main__ import main
 from tests.factory.cheap import CheapWorkshop
 
+
+class PatientWorkshop(CheapWorkshop):
+    """Takes about a second a shard, so that whoever wants to kill it within one has the time."""
+
+    batch_s = 0.3
+
+
 if __name__ == "__main__":
-    factory.crew.Workshop = CheapWorkshop  # type: ignore[misc]
+    factory.crew.Workshop = PatientWorkshop  # type: ignore[misc]
     main()
