@@ -44,7 +44,7 @@ def export(run: Path, out: Path, *, widths: Widths = Widths(), commit: str | Non
     model.load_state_dict(state["learner"]["average"])
     pipeline = assemble(finished_autoencoder(run), model["text_encoder"], tokenizer, model["unet"], new_scheduler())
     provenance = _provenance(run, pipeline, images_seen, commit)
-    _write(pipeline.to(torch.float16), provenance, out)
+    _write(pipeline.to(torch.float16), provenance, run / "tokenizer", out)
     return provenance
 
 
@@ -63,10 +63,12 @@ def _provenance(run: Path, pipeline: Any, images_seen: int, commit: str | None) 
     }
 
 
-def _write(pipeline: Any, provenance: dict[str, Any], out: Path) -> None:
+def _write(pipeline: Any, provenance: dict[str, Any], tokenizer: Path, out: Path) -> None:
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline.save_pretrained(part, safe_serialization=True)
+    for name in ("vocab.json", "merges.txt"):  # what transformers read before version 5
+        shutil.copy(tokenizer / name, part / "tokenizer" / name)
     _load_in_float32_by_default(part / "text_encoder" / "config.json")
     (part / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     (part / "README.md").write_text(_card(provenance), encoding="utf-8")
