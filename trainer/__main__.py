@@ -40,6 +40,7 @@ def pretrain(
     from trainer.pretrain import pretrain as train
 
     if not train(resolved, data, out):
+        print(f"stopped, with a checkpoint in {out}: the same command goes on", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

@@ -58,7 +58,7 @@ class OptimizerConfig(_Section):
     base_learning_rate: float = Field(default=1e-3, gt=0)  # per 256 images of a batch
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
-    warmup_images: int = Field(default=10_000, ge=0)
+    warmup_images: int | None = Field(default=None, ge=0)  # default: a twentieth of the run
     clip_norm: float = Field(default=1.0, gt=0)
 
 
@@ -85,9 +85,9 @@ class RunConfig(_Section):
                 f"batch_images is {self.batch_images}; "
                 f"expected a multiple of data.views ({self.data.views}), two groups or more"
             )
-        if self.optimizer.warmup_images > self.images:
+        if self.warmup_images > self.images:
             raise ValueError(
-                f"optimizer.warmup_images is {self.optimizer.warmup_images}; expected images ({self.images}) or less"
+                f"optimizer.warmup_images is {self.warmup_images}; expected images ({self.images}) or less"
             )
         return self
 
@@ -101,6 +101,11 @@ class RunConfig(_Section):
     @property
     def batch_groups(self) -> int:
         return self.batch_images // self.data.views
+
+    @property
+    def warmup_images(self) -> int:
+        given = self.optimizer.warmup_images
+        return self.images // 20 if given is None else given
 
     @property
     def learning_rate(self) -> float:

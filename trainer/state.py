@@ -45,7 +45,7 @@ class TrainingState:
         return warmup_cosine(
             self.images_seen + self.config.batch_images // 2,
             peak=self.config.learning_rate,
-            warmup_images=self.config.optimizer.warmup_images,
+            warmup_images=self.config.warmup_images,
             total_images=self.config.images,
         )
 

@@ -103,6 +103,15 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(tmp_path, url
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_explodes_ends_in_one_line_with_the_remedy(tmp_path, url):
+    options = {"images": 320, "skip_budget": 2, "optimizer__base_learning_rate": 1e30, "log_images": 1000}
+    code, said = run(pretrain_words(url, tmp_path / "run", **options))
+    assert code == 2
+    assert "error: 3 steps in a row were not finite" in said.strip().splitlines()[-1]
+    assert "lower the learning rate" in said
+    assert not (tmp_path / "run" / "encoder").exists()
+
+
 def test_a_wrong_data_path_says_what_is_there(tmp_path):
     assert "absent" in refused(pretrain_words(str(tmp_path / "absent"), tmp_path / "run"))
     (tmp_path / "other").mkdir()

@@ -1,5 +1,8 @@
+from typing import get_args
+
 import pytest
 
+from learning.augment import PRESETS
 from manifests.errors import ConflictError, UserError
 from trainer.config import RunConfig, check_same, load_config, parse_config, preset_names
 
@@ -69,6 +72,17 @@ def test_another_config_in_the_folder_is_told_key_by_key():
     check_same(saved, RunConfig().model_dump(mode="json"), "run")
     with pytest.raises(ConflictError, match=r"optimizer.weight_decay: 0.05 there, 0.1 here; seed: 0 there, 7 here"):
         check_same(saved, {**saved, "seed": 7, "optimizer": {**saved["optimizer"], "weight_decay": 0.1}}, "run")
+
+
+def test_the_warm_up_is_a_twentieth_of_the_run_unless_given():
+    assert load_config("simclr", ["images=5000"]).warmup_images == 250
+    assert load_config("simclr", ["optimizer.warmup_images=0"]).warmup_images == 0
+    with pytest.raises(UserError, match=r"optimizer.warmup_images is 6000; expected images \(5000\) or less"):
+        load_config("simclr", ["images=5000", "optimizer.warmup_images=6000"])
+
+
+def test_every_augmentation_can_be_chosen_by_name():
+    assert set(get_args(RunConfig.model_fields["augmentation"].annotation)) == set(PRESETS)
 
 
 def test_a_config_survives_json():

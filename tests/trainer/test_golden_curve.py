@@ -1,4 +1,4 @@
-"""Twenty steps of training, as they were: losses in float32 from integer-made images, within what processors differ by."""
+"""Twenty steps of training, as they were: float32 losses of integer-made images, within what processors differ by."""
 
 import json
 

@@ -5,7 +5,7 @@ import torch
 from trainer.config import load_config
 from trainer.monitor import Monitor, truncate_after, warnings
 
-CONFIG = load_config("simclr", ["images=1000", "log_images=100", "optimizer.warmup_images=0"])
+CONFIG = load_config("simclr", ["images=1000", "log_images=100"])
 
 
 def lines(path):
