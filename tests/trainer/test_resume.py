@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -95,9 +96,13 @@ def test_a_signal_finishes_the_step_saves_and_exits_with_75(tmp_path, url, numbe
     assert not (folder / "encoder").exists()
 
 
-def test_a_finished_run_is_left_alone(tmp_path, url):
+def test_a_finished_run_is_left_alone_and_a_missing_export_is_made_up(tmp_path, url):
     words = pretrain_words(url, tmp_path / "run", images=32)
     assert run(words)[0] == 0
-    before = (tmp_path / "run" / "encoder" / "model.safetensors").stat().st_mtime_ns
+    weights = tmp_path / "run" / "encoder" / "model.safetensors"
+    before, content = weights.stat().st_mtime_ns, weights.read_bytes()
     assert run(words)[0] == 0
-    assert (tmp_path / "run" / "encoder" / "model.safetensors").stat().st_mtime_ns == before
+    assert weights.stat().st_mtime_ns == before
+    shutil.rmtree(weights.parent)  # killed between the last checkpoint and the export
+    assert run(words)[0] == 0
+    assert weights.read_bytes() == content
