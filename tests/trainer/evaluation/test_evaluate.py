@@ -50,7 +50,7 @@ def exported(folder: Path, seed: int = 0) -> Path:
 def run(*words: object) -> str:
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_the_table_the_json_and_the_file_say_the_same(tmp_path: Path) -> None:
