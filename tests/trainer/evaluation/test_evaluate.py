@@ -1,101 +1,107 @@
-"""`evaluate` and `compare`: what they print is what they write, and what they write is what was measured."""
+"""The two commands from images to JSON, on a small set whose features are made up: what they say and how it adds up."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from torch import Tensor
 from typer.testing import CliRunner
 
+import trainer.evaluation.evaluate as evaluation
 from manifests.adopt import adopt
 from trainer.__main__ import app
-from trainer.config import EncoderConfig
-from trainer.encoders import build_encoder
-from trainer.evaluation import evaluate as evaluation
 from trainer.evaluation import protocol
+from trainer.evaluation.evaluate import compare, evaluate
+
+CLASSES = 3
+Embedding = Callable[[NDArray[np.uint8]], Tensor]
+
+
+def noisy_class(noise: float, seed: int) -> Embedding:
+    """Embed an image as its class, which its red channel tells, under noise."""
+
+    def embedding(images: NDArray[np.uint8]) -> Tensor:
+        labels = images[:, 0, 0, 0].astype(np.int64) // 100
+        random = np.random.default_rng(seed)
+        return torch.from_numpy(
+            np.eye(CLASSES)[labels] + noise * random.standard_normal((len(labels), CLASSES))
+        ).float()
+
+    return embedding
 
 
 @pytest.fixture(autouse=True)
-def colours(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A labelled set of red, green and blue noise, which pixels tell apart at once, in place of the cliparts."""
-    where = tmp_path_factory.mktemp("colours")
-    draw, rows = np.random.default_rng(0), []
-    (where / "images").mkdir()
-    for number in range(80):
-        pixels = draw.integers(0, 120, (32, 32, 3), np.uint8)
-        pixels[..., number % 3] += 60
-        Image.fromarray(pixels).save(where / f"images/{number}.png")
-        split = "dev" if number < 60 else "test"
-        rows.append({"file": f"{number}.png", "label": number % 3, "split": split, "x_component": number})
-    (where / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    adopt(where / "images", where / "set", table=where / "table.jsonl", label_names=["red", "green", "blue"])
-    monkeypatch.setattr(evaluation, "folder", lambda name: where / "set")
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a small set in place of the shipped ones, a good encoder, and baselines from useless to perfect."""
+    (tmp_path / "images").mkdir()
+    rows = []
+    for index in range(90):
+        name, label = f"{index}.png", index % CLASSES
+        Image.fromarray(np.full((8, 8, 3), (100 * label, index, 0), np.uint8)).save(tmp_path / "images" / name)
+        split = "dev" if index < 60 else "test"
+        rows.append({"file": name, "label": label, "split": split, "x_component": index})
+    (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    adopt(tmp_path / "images", tmp_path / "set", table=tmp_path / "table.jsonl", label_names=["a", "b", "c"])
     monkeypatch.setattr(protocol, "PENALTIES", protocol.PENALTIES[::11])
+    monkeypatch.setattr(evaluation, "folder", lambda name: tmp_path / "set")
+    monkeypatch.setattr(evaluation, "trained", lambda checkpoint: noisy_class(0.4, seed=int(str(checkpoint))))
+    monkeypatch.setattr(
+        evaluation,
+        "baselines",
+        lambda checkpoint, seed: {"random": noisy_class(50.0, seed), "pixels": noisy_class(0.0, 0)},
+    )
 
 
-def exported(folder: Path, seed: int = 0) -> Path:
-    torch.manual_seed(seed)
-    encoder = build_encoder(EncoderConfig(backbone="resnet10t", size_px=32))
-    folder.mkdir()
-    half = [0.5, 0.5, 0.5]
-    pixels = {"input_size": [3, 32, 32], "mean": half, "std": half}
-    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "pretrained_cfg": pixels}))
-    save_file(encoder.backbone.state_dict(), folder / "model.safetensors")
-    return folder
+def test_scores_and_differences_agree_and_name_their_source() -> None:
+    found = json.loads(evaluate("7", seed=5).to_json())
+    assert (found["set"], found["split"], found["seeds"]) == ("clipart26", "dev", [5])
+    assert set(found["results"]) == {"encoder", "random", "pixels"}
+    assert found["results"]["pixels"]["knn"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 60}
+    for baseline in ("random", "pixels"):
+        for method in ("knn", "linear"):
+            difference = found["differences"][baseline][method]
+            means = [found["results"][name][method]["mean"] for name in ("encoder", baseline)]
+            assert difference["mean"] == pytest.approx(means[0] - means[1])
+            assert difference["low"] <= difference["mean"] <= difference["high"]
+            assert difference["is_evidence"] is False, "one seed is never evidence"
+    assert found["differences"]["random"]["linear"]["low"] > 0.2
 
 
-def run(*words: object) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words])
+def test_several_seeds_are_one_method_and_can_be_evidence() -> None:
+    found = compare(["1", "2", "3"], split="test")
+    single = [evaluate(seed, split="test").results["encoder"]["linear"].mean for seed in ("1", "2", "3")]
+    assert found.seeds == [0, 1, 2]
+    assert found.results["encoder"]["linear"].mean == pytest.approx(np.mean(single))
+    assert found.results["encoder"]["linear"].n == 30
+    assert found.differences["random"]["linear"].seeds == 3
+    assert found.differences["random"]["linear"].is_evidence
+    assert found.differences["pixels"]["linear"].mean <= 0
+
+
+def test_baselines_can_be_left_out() -> None:
+    found = evaluate("7", with_baselines=False)
+    assert list(found.results) == ["encoder"]
+    assert found.differences == {}
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "7"], ["compare", "1", "2", "3"]])
+def test_a_command_prints_json_alone_on_its_output_and_writes_the_same_to_a_file(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--json", "--out", str(tmp_path / "new" / "scores.json")])
     assert result.exit_code == 0, result.output
-    return result.stdout
+    assert json.loads(result.stdout) == json.loads((tmp_path / "new" / "scores.json").read_text())
+    assert "scoring encoder" in result.stderr
 
 
-def test_the_table_the_json_and_the_file_say_the_same(tmp_path: Path) -> None:
-    checkpoint, out = exported(tmp_path / "encoder"), tmp_path / "deep" / "evaluation.json"
-    printed = json.loads(run("evaluate", checkpoint, "--json", "--out", out))
-    assert printed == json.loads(out.read_text())
-    assert list(printed["results"]) == ["encoder", "random", "pixels", "imagenet"]
-    table = run("evaluate", checkpoint, "--no-baselines")
-    assert f"{100 * printed['results']['encoder']['linear']['mean']:.1f} [" in table
-    assert "pixels" not in table
-
-
-def test_a_score_has_its_interval_and_the_number_of_groups(tmp_path: Path) -> None:
-    found = evaluation.evaluate(exported(tmp_path / "encoder"))
-    for scores in found.results.values():
-        for score in scores.values():
-            assert 0 <= score.low <= score.mean <= score.high <= 1
-            assert score.n == 60
-    assert found.results["pixels"]["linear"].mean == 1
-    assert (found.set, found.split) == ("clipart26", "dev")
-
-
-def test_the_same_encoder_is_scored_the_same_twice_and_another_split_is_other_images(tmp_path: Path) -> None:
-    checkpoint = exported(tmp_path / "encoder")
-    once, twice, other = (
-        evaluation.evaluate(checkpoint, with_baselines=False, split=split) for split in ("dev", "dev", "test")
-    )
-    assert once == twice
-    assert other.results["encoder"]["knn"].n == 20
-
-
-def test_one_run_is_never_evidence_and_several_are_compared_seed_by_seed(tmp_path: Path) -> None:
-    paths = [exported(tmp_path / f"{seed}", seed) for seed in range(3)]
-    alone = evaluation.evaluate(paths[0]).differences
-    assert not any(difference.is_evidence for found in alone.values() for difference in found.values())
-    compared = evaluation.compare(paths, split="dev")
-    assert compared.seeds == [0, 1, 2]
-    against_pixels = compared.differences["pixels"]["linear"]
-    assert against_pixels.seeds == 3
-    assert against_pixels.mean == pytest.approx(
-        compared.results["encoder"]["linear"].mean - compared.results["pixels"]["linear"].mean
-    )
-
-
-def test_a_folder_without_an_encoder_is_one_clear_line(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["evaluate", str(tmp_path)])
-    assert result.exit_code != 0
-    assert "holds no encoder" in str(result.exception)
+def test_people_get_a_table() -> None:
+    result = CliRunner().invoke(app, ["compare", "1", "2", "3"])
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("clipart26 test ")
+    assert [line.split()[0] for line in lines[2:5]] == ["encoder", "random", "pixels"]
+    assert any(line.startswith("encoder - random") and line.endswith(", evidence") for line in lines)

@@ -1,16 +1,18 @@
 """Features: pixels as stated, baselines that are what they say, and the same numbers whenever they are asked for."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from trainer.config import EncoderConfig
 from trainer.encoders import Encoder, build_encoder
-from trainer.evaluation.features import embed, imagenet_encoder, pixels, recalibrated
+from trainer.evaluation.features import embed, imagenet_encoder, pixels, random_encoder, recalibrated, trained
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 32, 32, 3), np.uint8)
 
@@ -43,6 +45,28 @@ def test_recalibration_gives_every_batch_norm_the_statistics_of_these_images_and
     torch.testing.assert_close(first.running_mean, torch.stack(seen).mean(0), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(value, weights[name]) for name, value in encoder.named_parameters())
     assert not any(module.training for module in encoder.modules())
+
+
+def exported(folder: Path) -> Path:
+    folder.mkdir()
+    half = [0.5, 0.5, 0.5]
+    pixels_config = {"input_size": [3, 32, 32], "mean": half, "std": half}
+    config = {"architecture": "resnet10t", "pretrained_cfg": pixels_config}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(small_encoder(seed=9).backbone.state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def test_random_weights_are_the_seeds_and_the_callers_generator_is_left_alone(tmp_path: Path) -> None:
+    folder, few = exported(tmp_path / "encoder"), IMAGES[:20]
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    once, again, other = (embed(random_encoder(folder, few, seed), few) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(once, again)
+    assert not torch.allclose(once, other)
+    assert torch.equal(trained(folder)(few), embed(small_encoder(seed=9), few))
 
 
 def test_recalibrated_features_have_the_scale_that_batch_norm_promises() -> None:
