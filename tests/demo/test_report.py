@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import demo.report
+from demo.evidence import Comparison
 from demo.exhibits import neighbour_rows, read_features, read_metrics, sample_groups
 from demo.facts import Report
 from demo.report import write_report
@@ -21,6 +22,8 @@ from manifests import open_dataset
 from manifests.adopt import adopt
 from manifests.errors import UserError
 from tests.demo.fixtures import HOSTILE, report
+from trainer.evaluation.evaluate import METHODS, Evaluation
+from trainer.evaluation.evidence import paired_difference, score
 
 CLASSES = ["bird", "road_sign", "star"]
 
@@ -112,6 +115,24 @@ def test_the_report_holds_what_the_steps_left(out: Path) -> None:
     assert saved["encoder_sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert saved["hardware"]["cores"].endswith("cores")
     assert Report.model_validate(saved).seconds == 45.5
+
+
+def test_the_report_reads_what_the_trainer_prints(out: Path) -> None:
+    labels = np.arange(60) % 3
+    kinds = {"encoder": labels, "random": labels * 0, "pixels": (labels + 1) % 3, "imagenet": labels}
+    scored = {name: {m: score(guess, labels, np.arange(60)) for m in METHODS} for name, guess in kinds.items()}
+    compared = {
+        name: {m: paired_difference(labels[None], guess[None], labels, np.arange(60)) for m in METHODS}
+        for name, guess in kinds.items()
+        if name != "encoder"
+    }
+    printed = Evaluation("1", "clipart26", "root", "dev", [0], scored, compared).to_json()
+    (out / "evaluation.json").write_text(printed)
+    made = write_report(out, {}, {})
+    assert made.results["random"]["knn"].mean == pytest.approx(1 / 3)
+    assert made.differences["pixels"]["linear"].mean == 1.0
+    assert made.differences["pixels"]["linear"].is_evidence is False
+    assert Comparison.model_validate_json(printed).results == made.results
 
 
 def test_the_page_shows_groups_spread_over_the_whole_data_set(out: Path) -> None:
