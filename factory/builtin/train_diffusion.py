@@ -31,8 +31,8 @@ PREVIEW_PROMPTS = (
 
 STAGES = ("autoencoder", "denoiser", "decoder")
 AUTOENCODER = Schedule(30_000, 16, 1e-3, warmup_images=1_600, cooldown_images=4_000, checkpoint_images=4_000)
-DENOISER = Schedule(500_000, 64, 1e-3, warmup_images=6_400, cooldown_images=80_000, checkpoint_images=32_000)
-DECODER = Schedule(48_000, 16, 1e-3, warmup_images=800, cooldown_images=12_000, checkpoint_images=4_000)
+DENOISER = Schedule(500_000, 64, 1e-3, warmup_images=6_400, cooldown_images=300_000, checkpoint_images=32_000)
+DECODER = Schedule(22_000, 16, 1e-3, warmup_images=320, cooldown_images=21_000, checkpoint_images=2_000)
 
 Say = Callable[[str, dict[str, float]], None]
 
