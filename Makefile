@@ -13,7 +13,7 @@ RECIPE ?= demo
 CONFIG ?= demo
 DATA ?= out/demo/data
 CHECKPOINT ?= out/demo/run
-SEEDS ?= 0 1 2
+SEEDS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo shards pretrain evaluate test test-slow evidence bench lint format clean browser
@@ -53,8 +53,8 @@ test: setup browser  ## run the tests that take minutes, not hours
 test-slow: setup browser  ## run the long ones too: kills of Ray jobs, every pipeline layout
 	$(TEST) -m slow --timeout 3600 $(ARGS)
 
-evidence: setup  ## repeat the demo's comparison with SEEDS on the test split and write its row for RESULTS.md
-	$(PY) -m demo evidence --out out/evidence --seeds '$(SEEDS)'
+evidence: setup  ## repeat the demo's comparison on the test split and add its row to RESULTS.md    [SEEDS=3]
+	$(PY) -m demo.evidence --data $(DATA) --seeds $(SEEDS) --results RESULTS.md
 
 bench: setup  ## measure speeds side by side and write out/bench/results.json
 	$(PY) -m benchmarks --out out/bench
