@@ -22,7 +22,7 @@ class Lora(BaseModel):
 class DiffusionSource(BaseModel):
     """A text-to-image model of the diffusers library and how it is sampled.
 
-    `model` is a local folder, a hub id with its revision (`org/name@<commit or tag>`) or `builtin:<name>`.
+    `model` is a local folder, a hub id with its full commit (`org/name@<40 hex digits>`) or `builtin:<name>`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Where a model's text points to: a local folder, a hub id at a revision, or what ships with the factory."""
+"""Where a model's text points to: a local folder, a hub id at a commit, or what ships with the factory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 from manifests.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,15 @@ def locate(model: str, variant: str | None = None) -> Location:
         return Location(path.resolve().name, path.resolve())
     if path.is_file():
         raise UserError(f"{model}: a single file, expected a diffusers folder; {SINGLE_FILE_REMEDY}")
-    name, at, revision = model.partition("@")
+    name, _, commit = model.partition("@")
     if not HUB_ID.fullmatch(name):
-        raise UserError(f"{model}: no such folder; expected a diffusers folder, org/name@revision or builtin:name")
-    if not at or not revision:
+        raise UserError(f"{model}: no such folder; expected a diffusers folder, org/name@commit or builtin:name")
+    if not COMMIT.fullmatch(commit):
         raise UserError(
-            f"{model}: no such folder, and as a hub id it lacks its revision, without which nobody could render again;"
-            f" write {name}@<full commit hash or tag>"
+            f"{model}: no such folder, and as a hub id it needs its full commit, 40 hex digits: branches and tags move;"
+            f" write {name}@COMMIT with one from https://huggingface.co/{name}/commits/main"
         )
-    return Location(name, _hub(name, revision, variant))
+    return Location(name, _hub(name, commit, variant))
 
 
 SINGLE_FILE_REMEDY = "convert it once: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
@@ -54,20 +55,20 @@ def _builtin(name: str) -> Path:
     return folder(name)
 
 
-def _hub(name: str, revision: str, variant: str | None) -> Path:
+def _hub(name: str, commit: str, variant: str | None) -> Path:
     from diffusers import DiffusionPipeline
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = Path(DiffusionPipeline.download(name, revision=revision, variant=variant, use_safetensors=True))
+        folder = Path(DiffusionPipeline.download(name, revision=commit, variant=variant, use_safetensors=True))
         with suppress(HfHubHTTPError, LocalEntryNotFoundError):  # a model may have no card
-            hf_hub_download(name, "README.md", revision=revision)
+            hf_hub_download(name, "README.md", revision=commit)
         return folder
     except Exception as error:  # the hub client raises a dozen kinds, and each means the same to the user
         text = " ".join(str(error).split())[:200]
-        remedy = "check id, revision and network, and HF_TOKEN where the model is gated"
-        raise UserError(f"{name}@{revision}: could not be fetched from the hub; {remedy} ({text})") from error
+        remedy = "check id, commit and network, and HF_TOKEN where the model is gated"
+        raise UserError(f"{name}@{commit}: could not be fetched from the hub; {remedy} ({text})") from error
 
 
 def licence(folder: Path) -> str:

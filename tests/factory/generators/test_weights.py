@@ -216,8 +216,11 @@ def test_a_model_for_inpainting_is_refused(tmp_path: Path) -> None:
     ("model", "said"),
     [
         ("/nowhere/at/all", "no such folder"),
-        ("someone/some-model", "someone/some-model@<full commit hash or tag>"),
-        ("someone/some-model@", "lacks its revision"),
+        ("someone/some-model", "write someone/some-model@COMMIT"),
+        ("someone/some-model@", "https://huggingface.co/someone/some-model/commits/main"),
+        ("someone/some-model@v1.0", "40 hex digits: branches and tags move"),
+        ("someone/some-model@0123456", "40 hex digits"),
+        ("someone/some-model@main", "40 hex digits"),
         ("builtin:no-such-generator", "no-such-generator"),
     ],
 )
@@ -288,7 +291,7 @@ def test_a_hub_id_is_found_in_the_hubs_cache_without_a_network(
     generator = open_generator({"model": f"someone/tiny@{commit}", "width": 32, "height": 32, "steps": 1})
     assert (generator.name, generator.licence) == ("someone/tiny", "apache-2.0")
     assert generator.fingerprint()["sha256"] == hashed(tiny.folder("sd15"))
-    assert "could not be fetched from the hub" in refusal("someone/other@v1")
+    assert "could not be fetched from the hub" in refusal(f"someone/other@{commit}")
 
 
 def hub_cache(folder: Path, repository: Path, commit: str) -> None:
