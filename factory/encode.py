@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # https://cv.iptc.org/newscodes/digitalsourcetype/: media made by a model trained on sampled content.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -26,6 +26,7 @@ XMP_MARK = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 Codec = Literal["jpeg", "webp", "webp-lossless", "png"]
 Extension = Literal["jpg", "png", "webp"]
 EXTENSIONS: dict[Codec, Extension] = {"jpeg": "jpg", "webp": "webp", "webp-lossless": "webp", "png": "png"}
+LOSSY: tuple[Codec, ...] = ("jpeg", "webp")
 LIBRARIES: dict[Codec, str] = {"jpeg": "libjpeg_turbo", "webp": "webp", "webp-lossless": "webp", "png": "zlib"}
 
 
@@ -37,6 +38,12 @@ class EncodeConfig(BaseModel):
     codec: Codec = "jpeg"
     quality: int = Field(95, ge=1, le=100, description="of the lossy codecs")
     mark: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> EncodeConfig:
+        if self.codec not in LOSSY and self.quality != EncodeConfig.model_fields["quality"].default:
+            raise ValueError(f"no quality beside codec {self.codec}, which keeps every pixel; found {self.quality}")
+        return self
 
 
 def encode(pixels: np.ndarray, config: EncodeConfig) -> bytes:

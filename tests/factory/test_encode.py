@@ -31,6 +31,14 @@ def test_lossless_codecs_give_back_every_pixel(codec: Codec) -> None:
         assert np.array_equal(decoded(encode(pixels, EncodeConfig(codec=codec))), pixels)
 
 
+@pytest.mark.parametrize("codec", ["webp-lossless", "png"])
+def test_a_lossless_codec_takes_no_quality_which_would_change_the_identity_and_no_byte(codec: Codec) -> None:
+    with pytest.raises(ValueError, match=f"no quality beside codec {codec}"):
+        EncodeConfig(codec=codec, quality=90)
+    written_out = EncodeConfig(codec=codec, quality=95)
+    assert written_out.model_dump(exclude_defaults=True) == {"codec": codec}
+
+
 @pytest.mark.parametrize("codec", ["jpeg", "webp"])
 def test_lossy_codecs_stay_near_and_quality_costs_bytes(codec: Codec) -> None:
     sizes = []
@@ -69,7 +77,7 @@ def test_the_mark_reads_back_and_changes_no_pixel(codec: Codec) -> None:
     assert re.search(rb"<Iptc4xmpExt:DigitalSourceType>http://cv\.iptc\.org/\S+/trainedAlgorithmicMedia</", found)
 
 
-@pytest.mark.parametrize(("codec", "ending"), zip(CODECS, ("jpg", "webp", "webp", "png"), strict=True))
+@pytest.mark.parametrize(("codec", "ending"), [*zip(CODECS, ("jpg", "webp", "webp", "png"), strict=True)])
 def test_the_extension_belongs_to_the_format(codec: Codec, ending: str) -> None:
     config = EncodeConfig(codec=codec)
     assert extension(config) == ending

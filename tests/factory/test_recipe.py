@@ -42,6 +42,7 @@ def said(folder: Path, *changes: str, **fields: Any) -> str:
         ("seed=-1", "seed: got -1, expected greater than or equal to 0"),
         ("sead=1", "sead: unknown key; did you mean seed?"),
         ("encode.qualty=90", "encode.qualty: unknown key; did you mean quality?"),
+        ("encode={codec: png, quality: 80}", "encode: expected no quality beside codec png, which keeps every pixel"),
         ("sources.0.step=3", "sources.0.step: unknown key; did you mean steps?"),
         ("sources=[]", "sources: expected at least 1"),
         ("strategy.name=zigzag", "strategy.name: got 'zigzag', expected 'independent'"),
