@@ -93,7 +93,7 @@ def rerender(store: Store, data: DataSet, rows: Sequence[Row]) -> Iterable[Compa
             if wanted:
                 generator = open_generator(source, device=device, threads=recipe.threads)
                 try:
-                    _check_weights(generator, wanted[0])
+                    _check_weights(source.model, generator, wanted[0])
                     same = {index: record.numerics == here for index, record in made_under.items()}
                     yield from _compared(data, recipe, generator, wanted, same)
                 finally:
@@ -104,10 +104,10 @@ def _recipe(store: Store, stream_id: str) -> Recipe:
     return Recipe.model_validate({**read_recipe(store, stream_id).recipe, "groups": 1})
 
 
-def _check_weights(generator: Generator, row: Row) -> None:
+def _check_weights(model: str, generator: Generator, row: Row) -> None:
     found, expected = generator.fingerprint()["sha256"], row["generator_sha256"]
     if found != expected:
-        raise UserError(f"{generator.name}: weights {found[:16]} here, but the data set was made with {expected[:16]}")
+        raise UserError(f"{model}: weights {found[:16]} here, but the data set was made with {expected[:16]}")
 
 
 def _compared(

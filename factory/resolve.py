@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from factory.generators.weights import fingerprint, inventory
+from factory.generators.weights import fingerprint, inventory, model_name
 from factory.prompts import PromptTable, format_of, read_prompts
 from factory.recipe import Recipe, difference, identity, stream_id
 from factory.segments import StoredRecipe, read_recipe, stored_recipes
@@ -48,7 +48,7 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     fingerprints = [fingerprint(item) for item in items]
     chosen = identity(recipe, fingerprints, sha256_hex(prompt_file) if prompt_file is not None else None)
     licences = sorted({item.licence for item in items})
-    names = [item.location.name for item in items]
+    names = [model_name(item, weights) for item, weights in zip(items, fingerprints, strict=True)]
     return Stream(recipe, prompts, names, fingerprints, licences, chosen, stream_id(chosen), prompt_file)
 
 

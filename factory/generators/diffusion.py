@@ -19,7 +19,7 @@ from factory.generators.geometry import image_size, latent_shape
 from factory.generators.loading import load_pipeline
 from factory.generators.noise import first_noise, step_generators
 from factory.generators.protocol import Rendered, ViewRequest
-from factory.generators.weights import fingerprint, inventory
+from factory.generators.weights import fingerprint, inventory, model_name
 from manifests.errors import UserError
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
@@ -30,7 +30,8 @@ class Diffusion:
 
     def __init__(self, source: DiffusionSource, *, device: str) -> None:
         items = inventory(source)
-        self.name = items.location.name
+        self._fingerprint = fingerprint(items)
+        self.name = model_name(items, self._fingerprint)
         self.licence = items.licence
         self._items = items
         self._source = source
@@ -42,7 +43,7 @@ class Diffusion:
         self._pipe.vae.decoder.register_forward_hook(self._watch)
 
     def fingerprint(self) -> dict[str, str]:
-        return fingerprint(self._items)
+        return self._fingerprint
 
     def prepare(self, prompts: Sequence[tuple[str, str]]) -> None:
         self._embeddings.keep_only(self._texts(prompts))
@@ -81,7 +82,9 @@ class Diffusion:
         if self._items.layout.negatives:
             return [*(prompt for prompt, _ in prompts), *negatives]
         if any(negatives):
-            raise UserError(f"{self.name}: {self._items.pipeline} takes no negative prompt, got {max(negatives)!r}")
+            raise UserError(
+                f"{self._source.model}: {self._items.pipeline} takes no negative prompt, got {max(negatives)!r}"
+            )
         return [prompt for prompt, _ in prompts]
 
     def _arguments(self, batch: Sequence[ViewRequest]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Location:
-    """A model folder on this machine, and the name under which rows mention it: never a path."""
+    """A model folder on this machine, and its name where that stays the same wherever the folder lies."""
 
-    name: str
+    name: str | None
     folder: Path
 
 
@@ -32,7 +32,7 @@ def locate(model: str, variant: str | None = None) -> Location:
         return Location(model, _builtin(model.removeprefix("builtin:")))
     path = Path(model).expanduser()
     if path.is_dir():
-        return Location(path.resolve().name, path.resolve())
+        return Location(None, path.resolve())
     if path.is_file():
         raise UserError(f"{model}: a single file, expected a diffusers folder; {SINGLE_FILE_REMEDY}")
     name, _, commit = model.partition("@")

@@ -80,6 +80,11 @@ def fingerprint(items: Inventory) -> dict[str, str]:
     return {"sha256": root, "pipeline": items.pipeline, "scheduler": items.scheduler}
 
 
+def model_name(items: Inventory, weights: dict[str, str]) -> str:
+    """Name a model as rows mention it: never by where it lies, so that a folder may be moved."""
+    return items.location.name or f"local:{weights['sha256'][:12]}"
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from factory.generators import open_generator
 from factory.generators.diffusion_config import DiffusionSource
-from factory.generators.weights import fingerprint, inventory
+from factory.generators.weights import fingerprint, inventory, model_name
 from manifests.errors import UserError
 from tests.factory import tiny
 
@@ -231,7 +231,8 @@ def test_a_model_that_is_nowhere_is_refused_with_the_remedy(model: str, said: st
 def test_a_builtin_name_stands_for_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("factory.builtin.folder", lambda name: {"tiny": tiny.folder("sd15")}[name])
     items = inventory(DiffusionSource(model="builtin:tiny"))
-    assert (items.location.name, fingerprint(items)["sha256"]) == ("builtin:tiny", hashed(tiny.folder("sd15")))
+    weights = fingerprint(items)
+    assert (model_name(items, weights), weights["sha256"]) == ("builtin:tiny", hashed(tiny.folder("sd15")))
 
 
 def test_a_single_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
