@@ -138,15 +138,19 @@ def parse_config(values: Mapping[str, Any], where: str) -> RunConfig:
 
 def check_same(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: str) -> None:
     """Raise ConflictError with a key-by-key difference unless both runs are the same."""
+    if lines := differences(saved, wanted):
+        told = "; ".join(lines)
+        raise ConflictError(f"{folder} holds another run ({told}); choose another folder or repeat its command")
+
+
+def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """List the keys in which two nested mappings differ, with both values, a line a key."""
     before, now = _flat(saved), _flat(wanted)
-    lines = [
+    return [
         f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} here"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    if lines:
-        differences = "; ".join(lines)
-        raise ConflictError(f"{folder} holds another run ({differences}); choose another folder or repeat its command")
 
 
 def _read(name_or_path: str | Path) -> dict[str, Any]:

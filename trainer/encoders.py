@@ -61,7 +61,7 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     `trained=False` gives the same architecture with fresh weights: the random baseline.
     Raises: UserError saying what the folder lacks; CorruptError for weights that do not fit their config.
     """
-    folder = _export_folder(Path(source))
+    folder = export_folder(Path(source))
     encoder = encoder_from_config(read_export_config(folder))
     if trained:
         try:
@@ -91,7 +91,11 @@ def read_export_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _export_folder(source: Path) -> Path:
+def export_folder(source: Path) -> Path:
+    """Find the exported encoder in a folder, which may be its run's.
+
+    Raises: UserError saying what is missing.
+    """
     for folder in (source, source / "encoder"):
         if (folder / "model.safetensors").is_file():
             return folder

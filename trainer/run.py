@@ -1,6 +1,6 @@
 """The folder of a run: what is pinned when it starts, and checked when the same command runs again.
 
-config.json      the whole config, the data sets' roots and the order's version: what decides the weights
+config.json      the whole config, the data sets' roots and the order's version, which decide the weights; the code
 checkpoints/     whole or absent; the newest is where a run goes on
 metrics.jsonl    one line per window of images
 encoder/         the export, written last: its presence says that the run is finished
@@ -9,6 +9,7 @@ encoder/         the export, written last: its presence says that the run is fin
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Run:
 
     def provenance(self, images_seen: int) -> dict[str, Any]:
         """Return what an export says about where it comes from."""
-        return {**_pinned(self.config, [dataset.root for dataset in self.datasets]), "images_seen": images_seen}
+        return {**read_pinned(self.folder), "images_seen": images_seen}
 
     def pin(self) -> None:
         """Write config.json if this is the run's first start."""
@@ -53,7 +54,12 @@ class Run:
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            facts = _pinned(self.config, [dataset.root for dataset in self.datasets])
+            facts = {
+                "config": self.config.model_dump(mode="json"),
+                "roots": [dataset.root for dataset in self.datasets],
+                "order_version": ORDER_VERSION,
+                "code": code_commit(),
+            }
             part.write_text(json.dumps(facts, indent=2) + "\n")
             part.replace(path)
 
@@ -90,8 +96,16 @@ def read_pinned(folder: Path) -> dict[str, Any]:
     return dict(saved)
 
 
-def _pinned(config: RunConfig, roots: Sequence[str]) -> dict[str, Any]:
-    return {"config": config.model_dump(mode="json"), "roots": list(roots), "order_version": ORDER_VERSION}
+def code_commit() -> str | None:
+    """Return the commit of this checkout, marked where tracked files differ from it; None outside a checkout."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():  # installed: whatever repository it lies in is another
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _reopen(url: str, root: str, folder: Path) -> DataSet:

@@ -1,6 +1,7 @@
 """What a user types: every mistake is one clear line and an exit code, nothing is left half-written."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +44,7 @@ def test_a_run_says_what_it_saw_and_made(finished, url):
     pinned = json.loads((finished / "config.json").read_text())
     assert pinned["roots"] == [open_dataset(url).root]
     assert pinned["order_version"] == 1
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|None", str(pinned["code"]))
     exported = json.loads((finished / "encoder" / "viewmill.json").read_text())
     assert exported == {**pinned, "images_seen": 48}
     lines = [json.loads(text) for text in (finished / "metrics.jsonl").read_text().splitlines()]

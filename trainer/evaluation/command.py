@@ -47,7 +47,10 @@ def compare(
 ) -> None:
     """Compare one method's training seeds with the baselines: differences with intervals over images and seeds."""
     from trainer.evaluation.evaluate import compare as run
+    from trainer.evaluation.one_method import remark_on_code
 
+    if remark := remark_on_code(checkpoints):
+        print(f"warning: {remark}", file=sys.stderr)
     _tell(run(checkpoints, dataset=dataset, split=split, progress=_announce), as_json, out)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.evaluation.evidence import Difference, Score, paired_difference, score
 from trainer.evaluation.features import Embedding, baselines, trained
+from trainer.evaluation.one_method import check_seeds_alone
 from trainer.evaluation.protocol import Predictions, predict
 from trainer.evaluation.sets import Examples, folder, load
 
@@ -63,8 +64,9 @@ def compare(
 ) -> Evaluation:
     """Score the encoders of several training seeds as one method, beside the same baselines.
 
-    Raises: UserError as `evaluate` does.
+    Raises: UserError as `evaluate` does; ConflictError for runs that differ in more than their seed.
     """
+    check_seeds_alone(checkpoints)
     examples = load(folder(dataset), split)
     encoders = [predicted(trained(path), examples, f"encoder {path}", progress) for path in checkpoints]
     first, *others = [baselines(path, seed) for seed, path in enumerate(checkpoints)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from learning.heads import ProjectionHead
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from learning.gather import all_gather, all_reduce_sum, share_of_global_mean
+from learning.heads import ProjectionHead
 from learning.losses import multi_positive_nce
 from trainer.config import ObjectiveConfig
 from trainer.distributed import own_columns

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 
 import trainer.evaluation.evaluate as evaluation
 from manifests.adopt import adopt
+from manifests.errors import ConflictError, UserError
 from trainer.__main__ import app
+from trainer.config import RunConfig
 from trainer.evaluation import protocol
 from trainer.evaluation.evaluate import compare, evaluate
 
@@ -35,6 +38,17 @@ def noisy_class(noise: float, seed: int) -> Embedding:
     return embedding
 
 
+def trained_run(
+    folder: Path, seed: int, *, roots: tuple[str, ...] = ("ab",), code: str = "c0de", **config: object
+) -> None:
+    """Write what `compare` reads of a finished run besides its weights."""
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder" / "model.safetensors").touch()
+    settings = RunConfig(seed=seed).model_dump(mode="json") | config
+    facts = {"config": settings, "roots": roots, "order_version": 1, "code": code, "images_seen": 48}
+    (folder / "encoder" / "viewmill.json").write_text(json.dumps(facts))
+
+
 @pytest.fixture(autouse=True)
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a small set in place of the shipped ones, a good encoder, and baselines from useless to perfect."""
@@ -47,9 +61,12 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rows.append({"file": name, "label": label, "split": split, "x_component": index})
     (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     adopt(tmp_path / "images", tmp_path / "set", table=tmp_path / "table.jsonl", label_names=["a", "b", "c"])
+    for seed in (1, 2, 3):
+        trained_run(tmp_path / str(seed), seed)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(protocol, "PENALTIES", protocol.PENALTIES[::11])
     monkeypatch.setattr(evaluation, "folder", lambda name: tmp_path / "set")
-    monkeypatch.setattr(evaluation, "trained", lambda checkpoint: noisy_class(0.4, seed=int(str(checkpoint))))
+    monkeypatch.setattr(evaluation, "trained", lambda checkpoint: noisy_class(0.4, seed=int(Path(checkpoint).name)))
     monkeypatch.setattr(
         evaluation,
         "baselines",
@@ -81,6 +98,47 @@ def test_several_seeds_are_one_method_and_can_be_evidence() -> None:
     assert found.differences["random"]["linear"].seeds == 3
     assert found.differences["random"]["linear"].is_evidence
     assert found.differences["pixels"]["linear"].mean <= 0
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"images": 7_000}, r"config\.images: 100000 there, 7000 here"),
+        ({"augmentation": "weak"}, r'config\.augmentation: "simclr" there, "weak" here'),
+        ({"roots": ("cd",)}, r'roots: \["ab"\] there, \["cd"\] here'),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_seed_are_refused_key_by_key(
+    tmp_path: Path, change: dict[str, Any], difference: str
+) -> None:
+    trained_run(tmp_path / "4", 4, **change)
+    with pytest.raises(ConflictError, match=rf"^4 differs from 1 in more than the seed \({difference}\)"):
+        compare(["1", "2", "4"])
+
+
+def test_what_decides_no_weight_may_differ(tmp_path: Path) -> None:
+    trained_run(tmp_path / "4", 4, log_images=1)
+    assert compare(["1", "2", "4"]).seeds == [0, 1, 2]
+
+
+def test_one_run_counted_twice_is_refused(tmp_path: Path) -> None:
+    trained_run(tmp_path / "4", 2)
+    with pytest.raises(ConflictError, match="the runs have seeds 1, 2, 2"):
+        compare(["1", "2", "4"])
+
+
+def test_an_encoder_that_does_not_say_how_it_was_trained_is_no_seed_of_a_method(tmp_path: Path) -> None:
+    (tmp_path / "3" / "encoder" / "viewmill.json").unlink()
+    with pytest.raises(UserError, match="does not say how the encoder was trained"):
+        compare(["1", "2", "3"])
+
+
+def test_other_code_is_remarked_and_not_refused(tmp_path: Path) -> None:
+    trained_run(tmp_path / "4", 4, code="0ther")
+    result = CliRunner().invoke(app, ["compare", "1", "2", "4", "--json"])
+    assert result.exit_code == 0, result.output
+    assert "warning: begun by different code: 1 by c0de, 2 by c0de, 4 by 0ther" in result.stderr
+    assert "warning" not in CliRunner().invoke(app, ["compare", "1", "2", "3", "--json"]).stderr
 
 
 def test_baselines_can_be_left_out() -> None:
