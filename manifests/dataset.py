@@ -79,7 +79,9 @@ class DataSet:
 
     def _shard_rows(self, position: int, columns: list[str] | None, ok_only: bool) -> pa.Table:
         needed = None if columns is None else list(dict.fromkeys([*columns, "key", "status"]))
-        table = self._opened(self._shard(position).rows, lambda path: read_rows(path, needed))
+        shard = self._shard(position)
+        expected, label = shard.groups * self.version.views_per_group, f"{self.url}/{shard.rows.name}"
+        table = self._opened(shard.rows, lambda path: read_rows(path, needed, expected=expected, label=label))
         is_gone = pc.is_in(table["key"], value_set=pa.array(self.version.tombstones, pa.string()))
         table = table.filter(pc.invert(is_gone))
         if ok_only:

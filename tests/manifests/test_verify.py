@@ -111,7 +111,12 @@ def test_rows_that_differ_from_their_digest_are_named(folder):
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"), [({"groups": 7}, "6 groups, expected 7"), ({"views_ok": 9}, "10 views_ok, expected 9")]
+    ("fields", "message"),
+    [
+        ({"groups": 7}, "no readable row file: 12 rows, expected 14"),
+        ({"groups_ok": 6}, "5 groups_ok, expected 6"),
+        ({"views_ok": 9}, "10 views_ok, expected 9"),
+    ],
 )
 def test_counts_that_differ_are_named(folder, fields, message):
     forge(folder, **fields)
@@ -138,11 +143,10 @@ def set_cell(table, column, row, value):
         ("offset", None, "status ok does not go with its member"),
         ("offset", -5, "no place in a tar"),
         ("size", -1, "no place in a tar"),
-        ("size", 2**62, "the tar ends after 15872 of 4611686018427387904 bytes"),
         ("status", "weird", "its views are ['ok', 'weird']"),
         ("positive_id", 7, "positive_id [7, "),
         ("sha256", "0" * 64, "expected 0000"),
-        ("prompt", "another", ".json at 3584 does not say what the rows say"),
+        ("prompt", "another", "5a5a5a5a-000000001.json at "),
     ],
 )
 def test_a_wrong_cell_is_named(folder, column, value, message):
@@ -150,6 +154,13 @@ def test_a_wrong_cell_is_named(folder, column, value, message):
     found = problems(folder)
     assert any(message in line for line in found), found
     assert all(line.startswith(("views/forged.parquet: ", "shards/forged.tar: ")) for line in found)
+
+
+def test_a_view_that_would_reach_beyond_the_tar_is_named_with_the_bytes_that_are_there(folder):
+    tar, rows = shard_paths(folder)
+    left = tar.stat().st_size - read_rows(rows).to_pylist()[2]["offset"]
+    forge(folder, rows=lambda table: set_cell(table, "size", 2, 2**62))
+    assert any(f"the tar ends after {left} of {2**62} bytes" in line for line in problems(folder))
 
 
 def test_a_required_cell_that_is_null_is_named(folder):
