@@ -18,7 +18,7 @@ from manifests import adopt as adopting
 from manifests import open_dataset
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
-from manifests.errors import UserError
+from manifests.errors import StoreError, UserError
 from manifests.schema import VIEW_SCHEMA
 from manifests.store import Store
 from manifests.table import Columns
@@ -201,10 +201,10 @@ def _print_tenths(what: str, done: int, total: int) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line."""
+    """Run the command line; a user's mistake or a store's failure is one line."""
     try:
         app()
-    except UserError as error:
+    except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 

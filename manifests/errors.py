@@ -23,6 +23,12 @@ class ConflictError(UserError):
     """The folder already holds the work of another recipe, or of other software."""
 
 
+class StoreError(OSError):
+    """A store that failed or did not answer; nobody's mistake, so not a UserError: the same again may well work."""
+
+    exit_code = 6
+
+
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -40,20 +46,43 @@ def remedy(error: BaseException) -> str:
     code = error.errno if isinstance(error, OSError) else None
     if code in _REMEDIES:
         return _REMEDIES[code]
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, PermissionError):  # of a bucket: without a number
+        return f"access denied ({told}): check the credentials and their rights, or choose another target"
+    return f"{type(error).__name__}: {told}"
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
+def explained(where: str, *, is_target: bool = False) -> Iterator[None]:
     """Turn a full disk, a read-only target and the like into one clear error that names `where`.
 
-    Raises: CorruptError if a file is absent, UserError for what the user can mend; other errors pass.
+    Raises: CorruptError if a file is absent, or UserError if it `is_target` and its folder is; UserError for what the
+    user can mend; other errors pass.
     """
     try:
         yield
     except FileNotFoundError as error:
+        if is_target:
+            raise UserError(f"{where}: there is no such bucket or folder: make it, or choose another") from error
         raise CorruptError(f"{where} is absent") from error
     except OSError as error:
         if error.errno not in _REMEDIES and not isinstance(error, PermissionError):
             raise
         raise UserError(f"{where}: {remedy(error)}") from error
+
+
+@contextmanager
+def reached(where: str, *, is_target: bool = False) -> Iterator[None]:
+    """Explain what happens on the way to a store.
+
+    Raises: as `explained` does; StoreError for all else, since every backend has exceptions of its own.
+    """
+    try:
+        with explained(where, is_target=is_target):
+            yield
+    except (UserError, StoreError):
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{where}: {remedy(error)}: check the address and the network, or run the same command again later"
+        ) from error

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from manifests.errors import CorruptError, UserError, explained, remedy
+from manifests.errors import CorruptError, UserError, reached, remedy
 from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
@@ -64,8 +64,15 @@ class Store:
             probe.unlink()
         elif self.is_local and not Path(self._root).is_dir():
             raise UserError(f"{self.url}: there is no such folder")
-        elif not self.is_local and not self._fs.exists(self._bucket() if create else self._root):
+        elif not self.is_local and self._type(self._bucket() if create else self._root) is None:
             raise UserError(f"{self.url}: there is no such {'bucket' if create else 'folder'}")
+
+    def _type(self, path: str) -> str | None:
+        """Say what lies at a path; unlike fsspec's own predicates, take no failure for an absence."""
+        try:
+            return str(self._fs.info(path)["type"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _bucket(self) -> str:
         return self._root.strip("/").split("/")[0] or "/"
@@ -83,7 +90,7 @@ class Store:
 
         Raises: CorruptError if the one that is there has another size.
         """
-        with self._explained(name):
+        with self._reached(name, is_target=True):
             if self.exists(name):
                 self._check_size(name, local.stat().st_size)
             elif self.is_local:
@@ -98,7 +105,7 @@ class Store:
 
     def put_bytes(self, data: bytes, name: str) -> None:
         """Put bytes under an immutable name; an object that is there already is left alone."""
-        with self._explained(name):
+        with self._reached(name, is_target=True):
             if self.exists(name):
                 return
             if self.is_local:
@@ -110,7 +117,7 @@ class Store:
         """Replace one of the few objects that change: the newest version's copy and its descriptions."""
         if name not in REPLACEABLE:
             raise ValueError(f"{name} is immutable: only {sorted(REPLACEABLE)} are replaced")
-        with self._explained(name):
+        with self._reached(name, is_target=True):
             if self.is_local:
                 self._written(name, lambda file: file.write(data), os.replace)
             else:
@@ -139,7 +146,7 @@ class Store:
 
         Raises: CorruptError if it is absent or ends before.
         """
-        with self._explained(name):
+        with self._reached(name):
             data = self._read(name, offset, size)
         if size is not None and len(data) < size:
             raise CorruptError(f"{self.url}/{name} ends at byte {offset + len(data)}: expected {offset + size}")
@@ -158,7 +165,7 @@ class Store:
 
         Raises: CorruptError if it is absent.
         """
-        with explained(f"{self.url}/{name} to {local}"):
+        with reached(f"{self.url}/{name} to {local}"):
             self._fs.get_file(self._path(name), str(local))
 
     def list(self, prefix: str = "") -> Listing:
@@ -168,7 +175,8 @@ class Store:
 
     def folders(self) -> Names:
         """List the names of the folders directly in the store, sorted."""
-        found = self._fs.ls(self._root or "/", detail=True)
+        with self._reached(""):
+            found = self._fs.ls(self._root or "/", detail=True)
         return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
 
     def temporaries(self, prefix: str = "") -> Names:
@@ -178,7 +186,7 @@ class Store:
 
     def _names(self, prefix: str) -> Listing:
         folder = f"{check_member_name(prefix.rstrip('/'))}/" if prefix else ""
-        with self._explained(folder):
+        with self._reached(folder):
             try:
                 found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=True)
             except (FileNotFoundError, NotADirectoryError):
@@ -188,16 +196,20 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Say whether an object is there."""
-        return bool(self._fs.isfile(self._path(name)))
+        path = self._path(name)
+        if self.is_local:
+            return Path(path).is_file()
+        with self._reached(name):
+            return self._type(path) == "file"
 
     def delete(self, name: str) -> None:
         """Delete an object or a temporary; one that is gone already is no error."""
         check_member_name(_TEMPORARY.sub(r"\1\2", name))
-        with self._explained(name), suppress(FileNotFoundError):
+        with self._reached(name), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 
-    def _explained(self, name: str) -> AbstractContextManager[None]:
-        return explained(f"{self.url}/{name}")
+    def _reached(self, name: str, *, is_target: bool = False) -> AbstractContextManager[None]:
+        return reached(f"{self.url}/{name}", is_target=is_target)
 
 
 def _copy(local: Path, file: BinaryIO) -> None:

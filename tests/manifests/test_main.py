@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from manifests.__main__ import main
 from tests.manifests.making import encode, make_dataset, pixels
@@ -131,3 +133,16 @@ def test_it_runs_as_a_module_and_a_bucket_is_a_url_like_any(s3, s3_url, tmp_path
     listed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert listed.stdout.startswith(f"versions of {s3_url}:")
     assert listed.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["ls", "show", "verify"])
+def test_a_server_that_stops_is_one_line_and_an_exit_code_of_its_own(run, s3_url, tmp_path, monkeypatch, command):
+    make_dataset(s3_url, tmp_path)
+
+    def gone(*arguments, **options):
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9/")
+
+    monkeypatch.setattr(fsspec.filesystem("s3", use_listings_cache=False), "ls", gone)
+    code, out, err = run(command, s3_url)
+    assert (code, out, err.count("\n")) == (6, "", 1)
+    assert err.startswith(f"error: {s3_url}/versions/: EndpointConnectionError: Could not connect")

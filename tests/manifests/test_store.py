@@ -1,14 +1,17 @@
 """A folder that only ever shows whole objects, also on a full disk, a read-only target and in a bucket."""
 
+import errno
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import fsspec
 import pytest
+import requests
 
-from manifests.errors import CorruptError, UserError
+from manifests.errors import CorruptError, StoreError, UserError
 from manifests.store import Store
 
 
@@ -96,6 +99,77 @@ def test_an_empty_folder_of_a_bucket_can_be_made_but_not_a_bucket(s3, s3_url):
         Store.open("s3://no-such-bucket/x", create=True)
 
 
+@pytest.fixture
+def denied(s3):
+    """Let the server refuse all keys from now on."""
+    for actions in ("0", "inf"):
+        requests.post(f"{s3}/moto-api/reset-auth", data=actions, timeout=10)
+        if actions == "0":
+            yield
+
+
+@pytest.fixture
+def nowhere(s3, monkeypatch):
+    """Open a bucket of a server that nobody runs."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    filesystem = fsspec.filesystem("s3", endpoint_url="http://127.0.0.1:9", skip_instance_cache=True)
+    monkeypatch.setattr(filesystem, "retries", 1)
+    return Store("s3://bucket/x", filesystem, "bucket/x")
+
+
+ACTIONS = {
+    "get_bytes": lambda store, local: store.get_bytes("shards/a.tar"),
+    "get_file": lambda store, local: store.get_file("shards/a.tar", local.with_name("copy")),
+    "put_bytes": lambda store, local: store.put_bytes(b"x", "shards/b.tar"),
+    "put_file": lambda store, local: store.put_file(local, "shards/b.tar"),
+    "replace": lambda store, local: store.replace_bytes(b"x", "dataset.json"),
+    "list": lambda store, local: store.list("shards"),
+    "folders": lambda store, local: store.folders(),
+    "exists": lambda store, local: store.exists("shards/a.tar"),
+    "delete": lambda store, local: store.delete("shards/a.tar"),
+}
+every_action = pytest.mark.parametrize("action", list(ACTIONS.values()), ids=list(ACTIONS))
+
+
+@every_action
+def test_a_server_that_does_not_answer_is_one_line_and_no_mistake_of_the_user_s(nowhere, tmp_path, action):
+    (tmp_path / "local").write_bytes(b"x")
+    with pytest.raises(StoreError, match=r"^s3://bucket/x/.*Could not connect to the endpoint") as caught:
+        action(nowhere, tmp_path / "local")
+    assert not isinstance(caught.value, UserError)
+    assert str(caught.value).endswith("check the address and the network, or run the same command again later")
+    assert "\n" not in str(caught.value)
+
+
+@every_action
+def test_a_key_without_rights_is_one_line_with_the_remedy(s3_url, denied, tmp_path, action):
+    (tmp_path / "local").write_bytes(b"x")
+    store = Store(s3_url, fsspec.filesystem("s3", use_listings_cache=False), s3_url.removeprefix("s3://"))
+    with pytest.raises(UserError, match=rf"^{s3_url}/.*access denied \(.*\): check the credentials") as caught:
+        action(store, tmp_path / "local")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("action", ["put_bytes", "put_file", "replace"])
+def test_a_bucket_that_is_gone_is_one_line_with_the_remedy(s3, tmp_path, action):
+    (tmp_path / "local").write_bytes(b"x")
+    filesystem = fsspec.filesystem("s3", use_listings_cache=False)
+    filesystem.mkdir("soon-gone")
+    store = Store.open("s3://soon-gone/x", create=True)
+    filesystem.rmdir("soon-gone")
+    with pytest.raises(UserError, match=r"^s3://soon-gone/x/.*: there is no such bucket or folder: make it"):
+        ACTIONS[action](store, tmp_path / "local")
+
+
+def test_a_server_s_own_failure_is_no_mistake_of_the_user_s(store, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(errno.EIO, "Internal\nError")
+
+    monkeypatch.setattr(store._fs, "ls", fail)
+    with pytest.raises(StoreError, match=r"commits/: OSError: \[Errno 5\] Internal Error: check the address"):
+        store.list("commits")
+
+
 def test_leftovers_of_killed_writers_are_no_objects_and_can_be_cleaned(tmp_path):
     store = Store.open(tmp_path, create=True)
     script = (
@@ -132,7 +206,7 @@ def test_a_folder_that_may_not_be_listed_is_one_line(store, monkeypatch):
         raise PermissionError("Forbidden")  # as s3fs words it: without a number
 
     monkeypatch.setattr(store._fs, "ls", refuse)
-    with pytest.raises(UserError, match="commits/: PermissionError: Forbidden"):
+    with pytest.raises(UserError, match=r"commits/: access denied \(Forbidden\): check the credentials"):
         store.list("commits")
 
 
