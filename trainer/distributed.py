@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from learning.gather import all_gather, rank
+from manifests.errors import UserError
+
+
+def check_launch(processes: int, environment: Mapping[str, str]) -> None:
+    """Refuse to be the one process that `accelerate launch --num_processes N` starts without several GPUs.
+
+    It then names a meeting point for N processes (MASTER_ADDR) and starts one; training would go on, N times as slow.
+    Raises: UserError with the command that starts them all.
+    """
+    if processes == 1 and environment.keys() >= {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"}:
+        raise UserError(
+            "accelerate launch was asked for several processes and started one, as it does without several GPUs;"
+            " on CPUs: ACCELERATE_USE_CPU=true torchrun --nproc-per-node N -m trainer pretrain …;"
+            " for one process: python -m trainer pretrain …"
+        )
 
 
 def own_columns(rows: int, device: torch.device) -> Tensor:

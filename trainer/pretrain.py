@@ -7,6 +7,7 @@ Accelerate launches, places, casts and wraps; the order of the data, the schedul
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +24,7 @@ from learning.guard import NonFiniteError, StopSignal
 from manifests.errors import UserError
 from manifests.seeds import derive
 from trainer.config import RunConfig
-from trainer.distributed import check_same_weights
+from trainer.distributed import check_launch, check_same_weights
 from trainer.export import export
 from trainer.monitor import Monitor
 from trainer.objectives.objective import Objective
@@ -42,6 +43,7 @@ def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
+    check_launch(accelerator.num_processes, os.environ)
     run = open_run(folder, config, urls)
     if run.is_finished:
         return True

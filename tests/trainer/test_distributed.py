@@ -16,7 +16,7 @@ from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
 from tests.trainer.processes import overrides, pretrain_words
 from trainer.config import load_config
-from trainer.distributed import check_same_weights, own_columns
+from trainer.distributed import check_launch, check_same_weights, own_columns
 from trainer.objectives import build_objective
 from trainer.pretrain import crops
 from trainer.stream import Stream
@@ -80,19 +80,40 @@ def test_ranks_that_drifted_apart_are_noticed():
     assert all("different weights" in text for text in run_processes(2, different_weights))
 
 
-def test_two_launched_processes_train_one_encoder(tmp_path, url):
-    """Launched as a user would; the weights agree or the save would have refused (check_same_weights)."""
-    words = pretrain_words(url, tmp_path / "run", images=48, encoder__arguments=GROUP_NORM)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "trainer"]
-    done = subprocess.run(
-        [*launch, *words],
+def launched(launcher, words, **environment):
+    return subprocess.run(
+        [sys.executable, *launcher, *words],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
+
+
+def test_one_process_where_several_were_asked_for_is_refused(tmp_path, url):
+    """What accelerate does with several processes and no GPUs: it starts one, and says nothing."""
+    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "-m", "trainer"]
+    done = launched(launcher, pretrain_words(url, tmp_path / "run", images=48))
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "asked for several processes and started one" in lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_that_was_asked_for_or_one_of_several_goes_on():
+    check_launch(1, {"MASTER_ADDR": "127.0.0.1"})
+    check_launch(1, {"ACCELERATE_MIXED_PRECISION": "no"})
+    check_launch(2, {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"})
+
+
+def test_two_launched_processes_train_one_encoder(tmp_path, url):
+    """Launched as a user would; the weights agree or the save would have refused (check_same_weights)."""
+    words = pretrain_words(url, tmp_path / "run", images=48, encoder__arguments=GROUP_NORM)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "trainer"]
+    done = launched(launcher, words, ACCELERATE_USE_CPU="true")
     assert done.returncode == 0, done.stderr
     images_seen, _ = load_newest(tmp_path / "run" / "checkpoints")
     assert images_seen == 48
