@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from factory.builtin.cli import app as builtin_app
-from manifests.errors import UserError
+from manifests.errors import StoreError, UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(builtin_app, name="builtin")
@@ -181,10 +181,10 @@ def clean(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line."""
+    """Run the command line; a user's mistake or a store's failure is one line."""
     try:
         app()
-    except UserError as error:
+    except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 

@@ -16,6 +16,7 @@ from factory import numerics
 from factory.crew import DEPTH, START_TIMEOUT_S, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
 from factory.encode import extension
 from factory.ledger import Ledger
+from factory.patience import PatientStore
 from factory.plan import plan_shard
 from factory.recipe import Recipe
 from factory.resolve import Stream, claim, resolve
@@ -24,7 +25,7 @@ from factory.segments import Segment, extend, segment_of
 from factory.stop import Stop, stop_signals
 from factory.workshop import Assignment, scratch_folder
 from manifests.commit import CommitRecord, winners
-from manifests.errors import UserError
+from manifests.errors import StoreError, UserError
 from manifests.store import Store
 from manifests.version import CardFacts, VersionDoc, VersionShard, newest, publish
 
@@ -86,7 +87,7 @@ def begin(recipe: Recipe, out: str, options: Options) -> Job:
     out = out if "://" in out else str(Path(out).absolute())  # workers may stand elsewhere
     folder = existing(out)
     stream = resolve(recipe, folder)
-    store = folder or Store.open(out, create=True)
+    store = folder or PatientStore.open(out, create=True)
     claim(store, stream)
     segments = extend(store, stream.stream_id, recipe.groups, recipe.groups_per_shard)
     records = winners(store, stream.stream_id)
@@ -96,7 +97,7 @@ def begin(recipe: Recipe, out: str, options: Options) -> Job:
 def existing(out: str) -> Store | None:
     """Open a folder if it is there."""
     try:
-        return Store.open(out)
+        return PatientStore.open(out)
     except UserError:
         return None
 
@@ -139,7 +140,8 @@ def licence_of(licences: list[str]) -> str | None:
 def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
     """Render every missing shard; returns the run's summary.
 
-    Raises: UserError for what no retry mends; JobError where shards were given up; StoppedError after a signal.
+    Raises: UserError for what no retry mends; StoreError where the store stays down; JobError where shards were given
+    up; StoppedError after a signal.
     """
     log = RunLog(job.store, new_run_id())
     ledger = Ledger(job.missing, depth=DEPTH)
@@ -222,6 +224,8 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
             raise error
         case Failed(shard=int(shard), error=error):
             ledger.strike(shard, f"{type(error).__name__}: {error}".splitlines()[0])
+            if isinstance(error, StoreError) and shard in ledger.failed:
+                raise error  # the store is down: no other shard would fare better
         case Lost(shards=shards, was_preempted=was_preempted, reason=reason):
             if not shards and not was_preempted:
                 ledger.loading_deaths.append(reason)

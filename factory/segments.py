@@ -62,7 +62,7 @@ def read_recipe(store: Store, stream_id: str) -> StoredRecipe:
     name = f"recipes/{stream_id}.json"
     try:
         stored = StoredRecipe.model_validate(json.loads(store.get_bytes(name)))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise CorruptError(f"{store.url}/{name}: not a stored recipe: {str(error).splitlines()[0]}") from None
     if stored.stream_id != stream_id:
         raise CorruptError(f"{store.url}/{name}: holds the recipe of {stored.stream_id}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from factory.generators.protocol import Generator
+from factory.patience import PatientStore
 from factory.plan import ShardPlan
 from factory.recipe import Recipe
 from factory.render import Bench, draw_shard
@@ -54,7 +55,7 @@ class Workshop:
         recipe = self._assignment.recipe
         torch.set_num_threads(recipe.threads)
         device = pick_device(recipe.device)
-        self._store = Store.open(self._assignment.url)
+        self._store = PatientStore.open(self._assignment.url)
         self._log = RunLog(self._store, self._assignment.run_id)
         self._generators = [open_generator(s, device=device, threads=recipe.threads) for s in recipe.sources]
         self._check_weights()

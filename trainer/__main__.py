@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.errors import UserError
+from manifests.errors import StoreError, UserError
 from trainer.evaluation.command import compare, evaluate
 
 EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
@@ -74,10 +74,10 @@ app.command()(compare)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line."""
+    """Run the command line; a user's mistake or a store's failure is one line."""
     try:
         app()
-    except UserError as error:
+    except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 

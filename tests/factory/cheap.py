@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from factory.generators.protocol import Rendered, ViewRequest
+from factory.patience import PatientStore
 from factory.runs import RunLog
 from factory.workshop import Workshop
-from manifests.store import Store
 
 
 class Noise:
@@ -58,7 +58,7 @@ class CheapWorkshop(Workshop):
     batch_s = 0.05
 
     def open(self) -> dict[str, str]:
-        self._store = Store.open(self._assignment.url)
+        self._store = PatientStore.open(self._assignment.url)
         self._log = RunLog(self._store, self._assignment.run_id)
         self._generators = [Noise(batch_s=self.batch_s)]
         self._numerics = {"device": "none"}
