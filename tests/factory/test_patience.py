@@ -1,4 +1,4 @@
-"""A store that fails for a while costs no rendering; one that stays down ends the job in one line, a mistake at once."""
+"""A store that fails for a while costs no rendering; one that stays down ends the job in a line, a mistake at once."""
 
 from __future__ import annotations
 
