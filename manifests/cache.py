@@ -1,27 +1,32 @@
 """The local cache of immutable objects: nothing is handed out before its size and hash were checked.
 
-Several processes may share one folder. An object arrives as `.part-<uuid>` and is renamed once it is right; what was
-used longest ago goes first when the cap is reached. Each process checks each file once, those of a local store where
-they lie: a crash may have left a file in the cache whose name is right and whose bytes are not.
+Several processes may share one folder. An object arrives as `.part-<uuid>-<its size>`, which keeps its room from the
+start, and is renamed once it is right. What was used longest ago goes first; a fetch waits where others keep all room.
+Each process checks each file once, those of a local store where they lie: a crash may have left a file in the cache
+whose name is right and whose bytes are not.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
 import time
 import uuid
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from manifests.errors import CorruptError, UserError, explained
 from manifests.shard import file_sha256
 from manifests.store import Store
 
+_STALLED_AFTER_S = 600.0  # a part that has not grown for so long keeps no room
 _ABANDONED_AFTER_S = 24 * 3600.0
-_OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?|\.part-[0-9a-f]{32}")
+_LOOK_AGAIN_S = 0.05
+_OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?|\.part-[0-9a-f]{32}(-(?P<whole>\d+))?")
 
 
 class ShardCache:
@@ -83,30 +88,62 @@ class ShardCache:
             raise UserError(f"{store.url}/{name} has {size} bytes: the cache holds {self._cap_bytes}; raise its cap")
         with explained(f"the cache {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._make_room(size)
-        part = self._folder / f".part-{uuid.uuid4().hex}"
+            part = self._reserved(size)
         try:
             store.get_file(name, part)
             check_file(part, f"{store.url}/{name}", size, sha256)
-            part.replace(path)
+            with self._locked():
+                part.replace(path)
         finally:
             part.unlink(missing_ok=True)
         return path
 
-    def _make_room(self, size: int) -> None:
-        """Delete what was used longest ago, and the parts that killed processes left a day ago; nothing else."""
-        files = []
-        for path in filter(lambda path: _OURS.fullmatch(path.name), self._folder.iterdir()):
+    def _reserved(self, size: int) -> Path:
+        """Wait until there is room and lay down the part that keeps it."""
+        part = self._folder / f".part-{uuid.uuid4().hex}-{size}"
+        while True:
+            with self._locked():
+                if self._make_room(size):
+                    part.touch()
+                    return part
+            time.sleep(_LOOK_AGAIN_S)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from looking for room, and so from missing a part that is just being renamed."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _make_room(self, size: int) -> bool:
+        """Delete what was used longest ago, and the parts that killed processes left a day ago; nothing else.
+
+        Says whether the fetches that are under way leave room.
+        """
+        under_way, left_over, files = 0, 0, []
+        for path, ours in ((path, _OURS.fullmatch(path.name)) for path in self._folder.iterdir()):
             with suppress(FileNotFoundError):
                 state = path.stat()
-                files.append((state.st_mtime, state.st_size, path))
-        used = sum(bytes_ for _, bytes_, _ in files)
-        for modified_s, bytes_, path in sorted(files):
-            is_part = path.name.startswith(".part-")
-            is_abandoned = is_part and time.time() - modified_s > _ABANDONED_AFTER_S
-            if is_abandoned or (not is_part and used + size > self._cap_bytes):
+                idle_s = time.time() - state.st_mtime
+                if ours and not path.name.startswith(".part-"):
+                    files.append((state.st_mtime, state.st_size, path))
+                elif ours and idle_s > _ABANDONED_AFTER_S:
+                    path.unlink()
+                elif ours and idle_s > _STALLED_AFTER_S:
+                    left_over += state.st_size
+                elif ours:
+                    under_way += max(state.st_size, int(ours["whole"] or 0))
+        if under_way + size > self._cap_bytes:
+            return False
+        used = under_way + left_over + sum(bytes_ for _, bytes_, _ in files)
+        for _, bytes_, path in sorted(files):
+            if used + size > self._cap_bytes:
                 path.unlink(missing_ok=True)
                 used -= bytes_
+        return True
 
 
 def check_file(path: Path, label: str, size: int, sha256: str) -> None:

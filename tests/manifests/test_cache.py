@@ -3,6 +3,8 @@
 import hashlib
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -65,6 +67,41 @@ def test_parts_of_killed_processes_go_after_a_day(bucket, tmp_path):
     os.utime(old, (0, 0))
     ShardCache(tmp_path, 1000).fetch(bucket, *put(bucket, "shards/a.tar", b"a"))
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".part")] == [new]
+
+
+def test_fetches_at_once_keep_below_the_cap_together(bucket, tmp_path, monkeypatch):
+    items = [put(bucket, f"shards/{i}.tar", bytes([i]) * 100) for i in range(6)]
+    under_way, most, get_file = [], [], Store.get_file
+
+    def slow(self, name, local):
+        under_way.append(name)
+        get_file(self, name, local)
+        time.sleep(0.1)
+        with cache._locked():  # or a file would be seen under both its names
+            most.append((len(under_way), sum(path.stat().st_size for path in local.parent.iterdir())))
+        under_way.remove(name)
+
+    monkeypatch.setattr(Store, "get_file", slow)
+    cache = ShardCache(tmp_path / "cache", 250)
+    caches = [ShardCache(tmp_path / "cache", 250) for _ in items]  # as of so many processes
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda cache, item: cache.fetch(bucket, *item), caches, items))
+    assert len(most) == 6
+    assert max(most)[0] == 2
+    assert max(size for _, size in most) <= 250
+
+
+def test_a_fetch_waits_for_the_room_that_another_process_keeps_but_not_for_a_killed_one(bucket, tmp_path):
+    item, cache = put(bucket, "shards/a.tar", b"a" * 100), ShardCache(tmp_path, 250)
+    part = tmp_path / f".part-{'0' * 32}-200"
+    part.write_bytes(b"begun")
+    with ThreadPoolExecutor(1) as pool:
+        fetched = pool.submit(cache.fetch, bucket, *item)
+        with pytest.raises(TimeoutError):
+            fetched.result(0.5)
+        os.utime(part, (time.time() - 1000,) * 2)
+        assert fetched.result(30).read_bytes() == b"a" * 100
+    assert part.exists()
 
 
 def test_only_the_cache_s_own_files_make_room(bucket, tmp_path):
