@@ -27,7 +27,7 @@ _LICENCES = {
     "gpl-2.0",
     "gpl-3.0",
 }
-_SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+_SIZES = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]  # Hugging Face's, of thousands to 10^12
 _SAMPLE_TYPES = [
     ("key", "string"),
     ("group", "int64"),
@@ -87,10 +87,18 @@ def _front_matter(version: VersionDoc) -> dict[str, Any]:
         **({"pretty_name": " ".join(version.name.split())} if version.name else {}),
         **_licence(version.licence),
         "tags": ["viewmill", "multi-view", "webdataset", *synthetic],
-        "size_categories": [next((word for limit, word in _SIZES if version.groups_ok < limit), "1M<n<10M")],
+        "size_categories": [size_category(version.groups_ok)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": tar_names(version)}]}],
         "dataset_info": {"config_name": "default", "features": _features(version)},
     }
+
+
+def size_category(count: int) -> str:
+    """Return the Hub's word for a number of rows, from n<1K to n>1T."""
+    place = sum(count >= 10 ** (3 + power) for power in range(len(_SIZES)))
+    if 0 < place < len(_SIZES):
+        return f"{_SIZES[place - 1]}<n<{_SIZES[place]}"
+    return f"n>{_SIZES[-1]}" if place else f"n<{_SIZES[0]}"
 
 
 def _licence(licence: str | None) -> dict[str, str]:
