@@ -18,12 +18,13 @@ from manifests import adopt as adopting
 from manifests import open_dataset
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
-from manifests.errors import StoreError, UserError
+from manifests.errors import CorruptError, StoreError, UserError
 from manifests.schema import VIEW_SCHEMA
 from manifests.store import Store
 from manifests.table import Columns
+from manifests.terminal import printable
 from manifests.verify import verify as verify_dataset
-from manifests.version import newest, versions
+from manifests.version import newest, sound_versions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -38,9 +39,13 @@ _BRIEF = ["key", "view", "status", "label", "split", "width", "height", "prompt"
 def list_(url: Url, as_json: AsJson = False) -> None:
     """List the data sets in a folder, or the versions and shards of one data set."""
     store = Store.open(url)
-    found = versions(store)
-    if found:
-        listing: dict[str, Any] = {"versions": [_summary(v) for v in found], "shards": _shards(found[0])}
+    found, damaged = sound_versions(store)
+    if found or damaged:
+        listing: dict[str, Any] = {
+            "versions": [_summary(v) for v in found],
+            "shards": _shards(found[0]) if found else [],
+            **({"damaged versions": [{"problem": str(error)} for error in damaged.values()]} if damaged else {}),
+        }
     else:
         listing = {"data sets": _children(store)}
         if not listing["data sets"]:
@@ -49,15 +54,22 @@ def list_(url: Url, as_json: AsJson = False) -> None:
         print(json.dumps(listing, indent=2))
         return
     for title, entries in listing.items():
-        print(f"{title} of {store.url}:" if title != "data sets" else f"data sets in {store.url}:")
+        print(printable(f"{title} of {store.url}:" if title != "data sets" else f"data sets in {store.url}:"))
         for entry in entries:
-            print("  " + "  ".join(f"{name} {value}" for name, value in entry.items()))
+            print(printable("  " + "  ".join(f"{name} {value}" for name, value in entry.items())))
 
 
 def _children(store: Store) -> list[dict[str, Any]]:
-    stores = [(folder, Store.open(f"{store.url}/{folder}")) for folder in store.folders()]
-    found = [(folder, newest(child)) for folder, child in stores]
-    return [{"name": folder, **_summary(version)} for folder, version in found if version is not None]
+    found = [_child(folder, Store.open(f"{store.url}/{folder}")) for folder in store.folders()]
+    return [child for child in found if child]
+
+
+def _child(folder: str, store: Store) -> dict[str, Any]:
+    try:
+        version = newest(store)
+    except CorruptError as error:
+        return {"name": folder, "problem": str(error)}
+    return {"name": folder, **_summary(version)} if version else {}
 
 
 def _summary(version: VersionDoc) -> dict[str, Any]:
@@ -87,16 +99,16 @@ def show(
     data = open_dataset(url, root=root)
     facts = _facts(data) if key is None and group is None else {"rows": _group_rows(data, key, group)}
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2))
         return
     for row in facts.pop("rows"):
         if key is None and group is None:
-            print("  ".join(str(row[name]) for name in _BRIEF))
+            print(printable("  ".join(str(row[name]) for name in _BRIEF)))
         else:
             known = [(name, value) for name, value in row.items() if value is not None]
-            print("\n".join(f"{name:17} {value}{_unit(name)}" for name, value in known), end="\n\n")
+            print("\n".join(printable(f"{name:17} {value}{_unit(name)}") for name, value in known), end="\n\n")
     for name, value in facts.items():
-        print(f"{name:17} {value}")
+        print(printable(f"{name:17} {value}"))
 
 
 def _facts(data: DataSet) -> dict[str, Any]:
@@ -146,9 +158,9 @@ def verify(
         print(report.to_json())
     else:
         for problem in report.problems:
-            print(problem)
+            print(printable(problem))
         counts = f"{report.shards} shards, {report.groups} groups, {report.views} views, {report.bytes} bytes"
-        print(f"{'BROKEN' if report.problems else 'clean'}: {report.url} root {report.root}: {counts}")
+        print(printable(f"{'BROKEN' if report.problems else 'clean'}: {report.url} root {report.root}: {counts}"))
     if report.problems:
         raise typer.Exit(3)
 
@@ -205,7 +217,7 @@ def main() -> None:
     try:
         app()
     except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

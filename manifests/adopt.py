@@ -25,7 +25,7 @@ from manifests.images import EXTENSIONS, decode_image, open_image, pixel_hash
 from manifests.schema import FORMAT
 from manifests.store import Store
 from manifests.table import Columns, Entry, read_entries
-from manifests.version import publish, read_version
+from manifests.version import publish
 
 _CODECS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -82,9 +82,7 @@ def adopt(
         licence=licence,
         name=name,
     )
-    root = publish(store, version, card=card)
-    _check_kept(store, version, root)
-    return root
+    return publish(store, version, card=card)
 
 
 def _looked_at(source: Path, groups: list[list[Entry]], progress: Progress) -> list[list[_Picture]]:
@@ -141,16 +139,6 @@ def _claim(store: Store, stream_id: str, description: dict[str, Any]) -> None:
             "or give the same images, table and options to go on with it"
         )
     store.put_bytes(canonical_json(description), f"recipes/{stream_id}.json")
-
-
-def _check_kept(store: Store, version: VersionDoc, root: str) -> None:
-    """Tell of a name or licence that came too late: no root covers them, and a version is never written twice."""
-    kept = read_version(store, root)
-    if (kept.name, kept.licence) != (version.name, version.licence):
-        raise ConflictError(
-            f"{store.url}: version {root[:12]} stays as it was published, with name {kept.name!r} and licence "
-            f"{kept.licence!r}: adopt into an empty folder to give others"
-        )
 
 
 def _committed(

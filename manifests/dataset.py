@@ -23,7 +23,7 @@ from manifests.images import decode_image
 from manifests.rows import read_rows
 from manifests.schema import OK
 from manifests.store import Store
-from manifests.version import newest, read_version
+from manifests.version import newest, read_version, version_roots
 
 __all__ = ["DataSet", "GroupIndex", "decode_image", "open_dataset"]
 
@@ -187,7 +187,7 @@ def open_dataset(url: str | Path, *, root: str | None = None, cache: ShardCache 
 
 
 def _version(store: Store, root: str) -> VersionDoc:
-    known = [name.removeprefix("versions/").removesuffix(".json") for name, _ in store.list("versions")]
+    known = version_roots(store)
     match = [name for name in known if name.startswith(root)]
     if len(match) != 1 or not root:
         raise UserError(f"{store.url}: no single version {root!r}: there are {known}")

@@ -100,7 +100,7 @@ def _batch_rows(metadata: pq.FileMetaData, names: list[str], expected: int | Non
     unfolded = max(sum(packed), sum(values) * _WIDEST_BYTES)
     if min([0, *packed, *values]) < 0 or unfolded > MOST_BYTES:
         raise CorruptError(f"its columns unfold to {unfolded} bytes, expected 0 to {MOST_BYTES}")
-    texts = sum(chunk.total_uncompressed_size for chunk in chunks if _is_text(chunk, names))
+    texts: int = sum(chunk.total_uncompressed_size for chunk in chunks if _is_text(chunk, names))
     return max(1, min(_MOST_BATCH_ROWS, MOST_BYTES // max(texts, 1)))
 
 

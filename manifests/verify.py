@@ -22,18 +22,20 @@ from manifests.canonical import sha256_hex
 from manifests.card import tar_names
 from manifests.commit import CommitLog, positive_id, sample_json, sample_key
 from manifests.dataset import open_dataset
-from manifests.documents import ShardFile, VersionDoc, VersionShard
+from manifests.documents import CommitRecord, ShardFile, VersionDoc, VersionShard
 from manifests.errors import CorruptError
 from manifests.images import decode_image, pixel_hash
+from manifests.lineage import lineage_problems
 from manifests.rows import read_rows
 from manifests.schema import OK, VIEW_SCHEMA, rows_digest
 from manifests.shard import read_headers
 from manifests.store import Store
-from manifests.version import newest
+from manifests.version import sound_versions
 
 _LINES_PER_SHARD = 20
 _MEMBER_COLUMNS = ["member", "offset", "size", "sha256"]
-_PLACE_COLUMNS = ["stream_id", "shard", "group", "view", "key", "status", "positive_id", "prompt", *_MEMBER_COLUMNS]
+_PLACE_COLUMNS = ["stream_id", "shard", "group", "view", "key", "status", "positive_id", "prompt", "label"]
+_PLACE_COLUMNS += _MEMBER_COLUMNS
 _STATUSES = {OK, "quarantined", "dropped"}
 _REQUIRED = [field.name for field in VIEW_SCHEMA if not field.nullable]
 
@@ -58,16 +60,23 @@ class Report:
 
 
 def verify(url: str | Path, *, deep: bool = False, root: str | None = None) -> Report:
-    """Check hashes, sizes, counts, offsets, rows against members and the root; `deep` decodes every image.
+    """Check hashes, sizes, counts, offsets, rows against members, origin and root; `deep` decodes every image.
 
     Raises: UserError if there is no finished version at `url`.
     """
     dataset = open_dataset(url, root=root)
     store, version = Store.open(url), dataset.version
     report = Report(store.url, dataset.root)
-    report.problems += _description_problems(store, version)
-    report.problems += _record_problems(store, version)
-    report.problems += _source_problems(store)
+    versions, damaged = sound_versions(store)
+    report.problems += map(str, damaged.values())
+    report.problems += _description_problems(store, version, versions[0])
+    try:
+        records = list(CommitLog(store).records().values())
+        report.problems += _record_problems(version, records)
+    except CorruptError as error:
+        records = []
+        report.problems.append(str(error))
+    report.problems += lineage_problems(store, version, records)
     seen: dict[str, set[int]] = defaultdict(set)
     for shard in version.shards:
         found = list(_shard_problems(store, version, shard, seen[shard.stream_id], deep))
@@ -81,9 +90,8 @@ def verify(url: str | Path, *, deep: bool = False, root: str | None = None) -> R
     return report
 
 
-def _description_problems(store: Store, version: VersionDoc) -> Iterator[str]:
-    latest = newest(store)
-    if latest is None or latest.root() != version.root():
+def _description_problems(store: Store, version: VersionDoc, latest: VersionDoc) -> Iterator[str]:
+    if latest.root() != version.root():
         return  # an older version is not what the copies describe
     wanted = {"dataset.json": latest.to_bytes(), "shards.txt": "".join(f"{n}\n" for n in tar_names(latest)).encode()}
     for name, data in wanted.items():
@@ -91,23 +99,13 @@ def _description_problems(store: Store, version: VersionDoc) -> Iterator[str]:
             yield f"{name}: not the copy of the newest version {latest.root()[:12]}; publish it again"
 
 
-def _record_problems(store: Store, version: VersionDoc) -> Iterator[str]:
+def _record_problems(version: VersionDoc, records: list[CommitRecord]) -> Iterator[str]:
     if version.kind not in ("rendered", "adopted"):
         return
-    try:
-        committed = {VersionShard.of(record) for record in CommitLog(store).records().values()}
-    except CorruptError as error:
-        yield str(error)
-        return
+    committed = {VersionShard.of(record) for record in records}
     for shard in version.shards:
         if shard not in committed:
             yield f"{shard.shard.name}: no commit record agrees with the version"
-
-
-def _source_problems(store: Store) -> Iterator[str]:
-    for name, _ in store.list("sources"):
-        if sha256_hex(store.get_bytes(name)) != name.removeprefix("sources/"):
-            yield f"{name} is damaged: its content does not give its name"
 
 
 def _shard_problems(
@@ -172,6 +170,7 @@ def _twice(table: pa.Table, seen: set[int]) -> Iterator[str]:
 def _order_problems(version: VersionDoc, shard: VersionShard, table: pa.Table) -> Iterator[str]:
     rows, k = table.select(_PLACE_COLUMNS).to_pylist(), version.views_per_group
     first = rows[0]["group"] if rows else 0
+    labels = range(len(version.label_names) or 1 << 63)  # without names any number will do
     for number, row in enumerate(rows):
         steps, view = divmod(number, k)
         expected = {"stream_id": shard.stream_id, "shard": shard.index, "group": first + steps, "view": view}
@@ -181,6 +180,8 @@ def _order_problems(version: VersionDoc, shard: VersionShard, table: pa.Table) -
         wrong = {column: row[column] for column, value in expected.items() if row[column] != value}
         if wrong:
             yield f"row {number} of {row['key']}: {wrong}, expected { ({c: expected[c] for c in wrong}) }"
+        if row["label"] is not None and row["label"] not in labels:
+            yield f"row {number} of {row['key']}: label {row['label']}, expected {labels.start} to {labels.stop - 1}"
         has_member = [row[column] is not None for column in _MEMBER_COLUMNS]
         if has_member != [row["status"] == OK] * len(_MEMBER_COLUMNS):
             yield f"row {number} of {row['key']}: status {row['status']} does not go with its member {row['member']!r}"

@@ -1,8 +1,10 @@
 """The command line: what it prints, and one line with an exit code for what is wrong."""
 
 import json
+import string
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -10,7 +12,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from manifests.__main__ import main
-from tests.manifests.making import encode, make_dataset, pixels
+from manifests.store import Store
+from tests.manifests.making import commit, encode, finish, make_dataset, make_group, pixels
 
 
 @pytest.fixture
@@ -146,3 +149,44 @@ def test_a_server_that_stops_is_one_line_and_an_exit_code_of_its_own(run, s3_url
     code, out, err = run(command, s3_url)
     assert (code, out, err.count("\n")) == (6, "", 1)
     assert err.startswith(f"error: {s3_url}/versions/: EndpointConnectionError: Could not connect")
+
+
+HOSTILE = "\x1b]0;title\x07 \x9b31m \x7f\r\n\u202eevil\u2066 caf\xe9 \U0001f468\u200d\U0001f469"
+
+
+@pytest.mark.parametrize("arguments", [[], ["5a5a5a5a-000000000"], ["--json"], ["--group", "0", "--json"]])
+def test_nothing_from_data_steers_the_terminal(run, tmp_path, arguments):
+    store = Store.open(tmp_path / "data", create=True)
+    group = replace(make_group(0), prompt=HOSTILE)
+    record = commit(store, 0, tmp_path, [group, *(make_group(number) for number in range(1, 6))])
+    finish(store, [record], name=HOSTILE, licence=HOSTILE, label_names=[HOSTILE])
+    code, out, _ = run("show", tmp_path / "data", *arguments)
+    assert code == 0
+    assert set(out) & set(HOSTILE) <= set(string.printable) - set("\r") | set("\xe9\U0001f468\u200d\U0001f469")
+    assert "\\u202eevil" in out
+    if "--json" in arguments:
+        assert json.loads(out)["rows"][0]["prompt"] == HOSTILE
+    else:
+        assert "caf\xe9" in out
+        assert not any(line.startswith("evil") for line in out.splitlines())
+
+
+def test_problems_and_errors_steer_no_terminal_either(run, folder):
+    (folder / "versions" / "\x1b[2J\u202e.json").write_bytes(b"{")
+    for command in ("verify", "ls"):
+        _, out, err = run(command, folder)
+        assert "\\x1b[2J\\u202e" in out + err
+        assert not set("\x1b\u202e") & set(out + err)
+    assert "\\x1b[2J" in run("show", folder, "\x1b[2J")[2]
+
+
+def test_ls_names_damaged_versions_beside_the_others(run, folder):
+    (folder / "versions" / f"{'0' * 64}.json").write_bytes(b"{")
+    code, out, _ = run("ls", folder)
+    assert code == 0
+    assert "kind rendered" in out
+    assert f"damaged versions of {folder}:\n  problem {folder}/versions/{'0' * 64}.json is no version" in out
+    (folder / "dataset.json").unlink()
+    code, out, _ = run("ls", folder.parent)
+    assert (code, f"name data  problem {folder}/versions/{'0' * 64}.json is no version" in out) == (0, True)
+    assert run("show", folder)[0] == 3

@@ -47,9 +47,8 @@ def forge(folder, *, members=lambda items: items, rows=lambda table: table, **fi
         for what, name in names.items()
     }
     forged = shard.model_copy(update={**files, "rows_digest": rows_digest(table), **fields})
-    publish(
-        store, version.model_copy(update={"generation": 1, "kind": "merged", "shards": [forged, version.shards[1]]})
-    )
+    later = {"generation": 1, "parent": version.root(), "kind": "merged"}
+    publish(store, version.model_copy(update={**later, "shards": [forged, version.shards[1]]}))
 
 
 def problems(folder, **options):
@@ -145,6 +144,8 @@ def set_cell(table, column, row, value):
         ("size", -1, "no place in a tar"),
         ("status", "weird", "its views are ['ok', 'weird']"),
         ("positive_id", 7, "positive_id [7, "),
+        ("label", 3, "label 3, expected 0 to 2"),
+        ("label", -1, "label -1, expected 0 to 2"),
         ("sha256", "0" * 64, "expected 0000"),
         ("prompt", "another", "5a5a5a5a-000000001.json at "),
     ],
@@ -200,7 +201,8 @@ def test_a_group_that_is_half_there_is_named_though_the_counts_fit(folder):
 def test_groups_that_stand_in_two_shards_are_named(folder):
     store = Store.open(folder)
     version = newest(store)
-    publish(store, version.model_copy(update={"generation": 1, "shards": [version.shards[0], version.shards[0]]}))
+    later = {"generation": 1, "parent": version.root()}
+    publish(store, version.model_copy(update={**later, "shards": [version.shards[0], version.shards[0]]}))
     [line] = problems(folder)
     assert line.endswith("6 groups, such as 0, are in an earlier shard of the stream too")
 
@@ -298,6 +300,12 @@ def test_a_version_without_its_commit_records_is_named(folder):
     assert line.endswith("no commit record agrees with the version")
     records[1].write_bytes(b"{}")
     assert records[1].name in problems(folder)[0]
+
+
+def test_a_damaged_version_beside_the_one_that_is_checked_is_named(folder):
+    (folder / "versions" / f"{'0' * 64}.json").write_bytes(b"{")
+    [line] = problems(folder)
+    assert f"versions/{'0' * 64}.json is no version of format 1" in line
 
 
 def test_there_must_be_a_version(tmp_path):

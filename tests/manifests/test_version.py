@@ -6,10 +6,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from manifests.dataset import open_dataset
 from manifests.documents import ShardFile, VersionDoc, VersionShard
-from manifests.errors import CorruptError
+from manifests.errors import ConflictError, CorruptError
 from manifests.store import Store
-from manifests.version import newest, publish, read_version, versions
+from manifests.version import named_files, newest, publish, read_version, sound_versions, versions
 from tests.manifests.making import commit, finish, make_dataset
 
 FILE = ShardFile(name="shards/shard-000000-aa.tar", sha256="aa" * 32, size=1)
@@ -126,3 +127,60 @@ def test_a_damaged_version_is_named(tmp_path, data):
     store.put_bytes(data, VERSION.object_name())
     with pytest.raises(CorruptError, match=VERSION.root()):
         read_version(store, VERSION.root())
+
+
+def make_versions(store, count):
+    parent, made = None, []
+    for generation in range(count):
+        made.append(VERSION.model_copy(update={"generation": generation, "parent": parent}))
+        parent = publish(store, made[-1])
+    return made
+
+
+@pytest.mark.parametrize("data", [b"{", b"{}", b'{"format":1}', None])
+def test_a_damaged_older_version_hinders_no_reader_of_the_others(tmp_path, data):
+    store = Store.open(tmp_path, create=True)
+    made = make_versions(store, 3)
+    named = VERSION.to_bytes().replace(b"shards/shard-000000-aa.tar", b"../../../../../etc/passwd")
+    (tmp_path / made[0].object_name()).write_bytes(named if data is None else data)
+    assert newest(store) == made[2]
+    assert open_dataset(tmp_path).root == made[2].root()
+    assert open_dataset(tmp_path, root=made[1].root()[:9]).root == made[1].root()
+    found, damaged = sound_versions(store)
+    assert found == [made[2], made[1]]
+    assert list(damaged) == [made[0].root()]
+    with pytest.raises(CorruptError, match=made[0].object_name()):
+        open_dataset(tmp_path, root=made[0].root())
+
+
+def test_no_reader_takes_an_older_version_for_the_newest_when_that_is_damaged(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    made = make_versions(store, 2)
+    (tmp_path / made[1].object_name()).write_bytes(b"{")
+    with pytest.raises(CorruptError, match=rf"{made[1].object_name()} .*ask for another by its root: {made[0].root()}"):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path, root=made[0].root()).root == made[0].root()
+    (tmp_path / made[0].object_name()).write_bytes(b"{")
+    with pytest.raises(CorruptError, match="by its root: there is none"):
+        open_dataset(tmp_path)
+
+
+def test_while_a_version_is_damaged_nobody_knows_which_files_are_named(tmp_path):
+    store = Store.open(tmp_path, create=True)
+    made = make_versions(store, 2)
+    (tmp_path / made[0].object_name()).write_bytes(b"{")
+    for strict in (named_files, versions):
+        with pytest.raises(CorruptError, match=made[0].object_name()):
+            strict(store)
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"licence": "MIT"}, {"licence": None}])
+def test_another_name_or_licence_for_a_version_that_is_there_is_refused(tmp_path, change):
+    store = Store.open(tmp_path, create=True)
+    first = VERSION.model_copy(update={"name": "mine", "licence": "CC0-1.0"})
+    root = publish(store, first)
+    before = {name: store.get_bytes(name) for name, _ in store.list()}
+    with pytest.raises(ConflictError, match=r"with name 'mine' and licence 'CC0-1\.0', not .*: give the same, or"):
+        publish(store, first.model_copy(update=change))
+    assert {name: store.get_bytes(name) for name, _ in store.list()} == before
+    assert publish(store, first) == root
