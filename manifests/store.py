@@ -25,6 +25,7 @@ from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
 _TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]+\.tmp")  # of the name that it would have got
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 Listing = list[tuple[str, int]]  # name, size in bytes
@@ -46,6 +47,7 @@ class Store:
 
         Raises: UserError naming the URL.
         """
+        _check_url(str(url))
         text = str(url).rstrip("/") or "/"
         try:
             store = cls(text, *fsspec.url_to_fs(text, use_listings_cache=False))
@@ -210,6 +212,19 @@ class Store:
 
     def _reached(self, name: str, *, is_target: bool = False) -> AbstractContextManager[None]:
         return reached(f"{self.url}/{name}", is_target=is_target)
+
+
+def _check_url(url: str) -> None:
+    """Refuse what names no folder, and what looks like a URL but would be taken for a local path."""
+    if not url:
+        raise UserError("'' names no folder")
+    scheme, colon, path = url.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme) or path.startswith(":"):  # a::b is a chain of fsspec's
+        return
+    if not path.startswith("//"):
+        raise UserError(f"{url}: expected {scheme}://…, or ./{url} for a local folder of this name")
+    if not path.strip("/"):
+        raise UserError(f"{url}: names no folder: expected {scheme}://… with a bucket or path")
 
 
 def _copy(local: Path, file: BinaryIO) -> None:

@@ -91,6 +91,33 @@ def test_a_target_that_is_not_there_is_one_line_with_its_url(s3, url):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("create", [False, True])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        *((url, "names no folder") for url in ("s3://", "s3:///", "memory://", "file://", "file:///", "nosuch://")),
+        *((url, "expected s3://") for url in ("s3:", "s3:/", "s3:/bucket/x", "s3:bucket")),
+        ("nosuch:/x", "expected nosuch://"),
+        ("nosuch://x", "Protocol not known"),
+        ("", "names no folder"),
+    ],
+)
+def test_a_url_that_would_become_a_local_folder_is_one_line(tmp_path, monkeypatch, url, message, create):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        Store.open(url, create=create)
+    assert str(caught.value).startswith(url)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_a_colon_in_its_name_is_had_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("./s3:x", tmp_path / "s3:y", f"file://{tmp_path}/z"):
+        assert Store.open(path, create=True).is_local
+    assert sorted(os.listdir(tmp_path)) == ["s3:x", "s3:y", "z"]
+
+
 def test_an_empty_folder_of_a_bucket_can_be_made_but_not_a_bucket(s3, s3_url):
     with pytest.raises(UserError, match="no such folder"):
         Store.open(s3_url)
