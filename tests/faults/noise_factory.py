@@ -10,13 +10,13 @@ from pathlib import Path
 
 import factory.crew
 from factory.__main__ import main
-from manifests.store import Store
+from factory.patience import PatientStore
 from tests.factory.cheap import CheapWorkshop
 
 PUT_S = 0.2
 
 
-class SlowStore(Store):
+class SlowStore(PatientStore):
     """A folder whose immutable objects take a while to arrive."""
 
     def put_file(self, local: Path, name: str) -> None:
