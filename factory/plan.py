@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from factory.generators.protocol import ViewRequest
-from factory.prompts import PromptRow, PromptTable, row_of_group
+from factory.prompt_rows import PromptRow, PromptTable
+from factory.prompts import row_of_group
 from factory.recipe import Recipe
 from factory.segments import Segment
 from manifests import seeds

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.generators.weights import fingerprint, inventory, model_name
-from factory.prompts import PromptTable, format_of, read_prompts
+from factory.prompt_rows import PromptTable
+from factory.prompts import format_of, read_prompts
 from factory.recipe import Recipe, difference, identity, stream_id
 from factory.segments import StoredRecipe, read_recipe, stored_recipes
 from manifests.canonical import canonical_json, sha256_hex

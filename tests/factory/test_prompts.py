@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.prompts import PromptConfig, PromptRow, PromptTable, read_prompts, row_of_group
+from factory.prompt_rows import PromptRow, PromptTable
+from factory.prompts import PromptConfig, read_prompts, row_of_group
 from manifests.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
