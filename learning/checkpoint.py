@@ -19,6 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from learning.state import decode_state, encode_state
 
@@ -26,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"ckpt-(\d{12})")
 _FILES = ("state.json", "tensors.safetensors")
 _TEMPORARY_PREFIX = ".tmp-ckpt-"
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class CheckpointError(ValueError):
@@ -75,6 +77,20 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors.
+
+    Raises: OSError for a full disk and the like, for which safetensors has an error of its own without a number.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        found = _SYSTEM_ERROR.search(str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
 def _write_and_rename(target: Path, state: dict[str, Any]) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=target.parent))
     try:
@@ -89,7 +105,7 @@ def _write_and_rename(target: Path, state: dict[str, Any]) -> None:
 def _write(temporary: Path, state: dict[str, Any]) -> None:
     temporary.chmod(0o755)
     skeleton, tensors = encode_state(state)
-    save_file(tensors, temporary / "tensors.safetensors")
+    save_tensors(tensors, temporary / "tensors.safetensors")
     (temporary / "state.json").write_text(json.dumps(skeleton))
     hashes = {name: _sha256(temporary / name) for name in _FILES}
     (temporary / "DONE").write_text(json.dumps(hashes))

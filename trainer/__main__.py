@@ -8,18 +8,24 @@ from typing import Annotated
 
 import typer
 
-from manifests.errors import StoreError, UserError
-from trainer.evaluation.command import compare, evaluate
+from manifests.errors import UserError
+from manifests.target import check_file, check_folder, local_path
+from trainer.command_line import new_app, run_app
+from trainer.evaluation.command import Checkpoint, compare, evaluate
+from trainer.exported import export_folder
 
 EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = new_app(__doc__)
 
 
 @app.command()
 def pretrain(
     config: Annotated[str, typer.Argument(help="YAML file, or a preset: simclr, stablerep, demo")],
     data: Annotated[list[str], typer.Option(help="data set folder or URL; several are mixed (data.weights)")],
-    out: Annotated[Path | None, typer.Option(help="run folder; one that was interrupted goes on")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=local_path, help="run folder; one that was interrupted goes on"),
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole config and stop")] = False,
 ) -> None:
@@ -37,6 +43,7 @@ def pretrain(
         return
     if out is None:
         raise UserError("--out is missing: where shall the run lie?")
+    check_folder(out)
     from trainer.pretrain import pretrain as train
 
     if not train(resolved, data, out):
@@ -46,11 +53,15 @@ def pretrain(
 
 @app.command()
 def embed(
-    checkpoint: Annotated[Path, typer.Argument(help="finished run, or exported encoder")],
+    checkpoint: Checkpoint,
     data: Annotated[str, typer.Argument(help="data set folder or URL")],
-    out: Annotated[Path, typer.Argument(help="Parquet file to write: key, group, view, label, features")],
+    out: Annotated[
+        Path, typer.Argument(parser=local_path, help="Parquet file to write: key, group, view, label, features")
+    ],
 ) -> None:
     """Write the features of every image of a data set."""
+    export_folder(checkpoint)
+    check_file(out)
     from trainer.embed import embed_dataset
 
     count = embed_dataset(checkpoint, data, out)
@@ -59,10 +70,11 @@ def embed(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="run folder; its newest checkpoint is taken")],
-    out: Annotated[Path, typer.Argument(help="new folder for the encoder, as timm reads it")],
+    run: Annotated[Path, typer.Argument(parser=local_path, help="run folder; its newest checkpoint is taken")],
+    out: Annotated[Path, typer.Argument(parser=local_path, help="new folder for the encoder, as timm reads it")],
 ) -> None:
     """Write the encoder of a run, finished or not, as a folder that timm loads."""
+    check_folder(out.parent)
     from trainer.export import export_run
 
     images_seen = export_run(run, out)
@@ -74,12 +86,8 @@ app.command()(compare)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake or a store's failure is one line."""
-    try:
-        app()
-    except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    """Run the command line."""
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from manifests.dataset import DataSet, open_dataset
+from manifests.target import replaced
 from trainer.encoders import Encoder, load_encoder
 
 _COLUMNS = ["key", "group", "view", "label"]
@@ -26,20 +25,16 @@ _BATCH_IMAGES = 256
 def embed_dataset(checkpoint: str | Path, url: str, out: Path) -> int:
     """Write key, group, view, label and float32 features of every image; return how many there are.
 
-    Raises: UserError for a checkpoint or data set that cannot be read; CorruptError at the first damaged image.
+    Raises: UserError for a checkpoint or data set that cannot be read, or a file that cannot be written;
+    CorruptError at the first damaged image.
     """
+    dataset = open_dataset(url)
     encoder, _ = load_encoder(checkpoint)
-    part = out.with_name(f"{out.name}.part-{uuid.uuid4().hex[:8]}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    try:
-        with pq.ParquetWriter(part, _schema(encoder.dimensions)) as writer:
-            for rows, features in embedded(encoder, open_dataset(url)):
-                writer.write_table(rows.append_column("features", features).cast(_schema(encoder.dimensions)))
-                count += len(rows)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    schema, count = _schema(encoder.dimensions), 0
+    with replaced(out) as part, pq.ParquetWriter(part, schema) as writer:
+        for rows, features in embedded(encoder, dataset):
+            writer.write_table(rows.append_column("features", features).cast(schema))
+            count += len(rows)
     return count
 
 

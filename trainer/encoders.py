@@ -5,19 +5,20 @@ The two are one thing: features of a backbone fed otherwise than in training are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learning.augment import normalise
 from manifests.errors import CorruptError, UserError
 from trainer.config import EncoderConfig, nearest
+from trainer.exported import export_folder, read_export_config
 
 
 class Preprocessing(NamedTuple):
@@ -66,7 +67,7 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     if trained:
         try:
             encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
-        except (RuntimeError, OSError, ValueError) as error:
+        except (RuntimeError, OSError, ValueError, SafetensorError) as error:
             raise CorruptError(
                 f"{folder}/model.safetensors does not fit its config.json: {_first_line(error)}"
             ) from None
@@ -78,34 +79,6 @@ def encoder_from_config(config: Mapping[str, Any]) -> Encoder:
     pixels = config["pretrained_cfg"]
     preprocessing = Preprocessing(int(pixels["input_size"][-1]), tuple(pixels["mean"]), tuple(pixels["std"]))
     return Encoder(config["architecture"], config.get("model_args", {}), preprocessing)
-
-
-def read_export_config(folder: Path) -> dict[str, Any]:
-    """Read a timm `config.json` and check that it says what is needed."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-        config["architecture"], [config["pretrained_cfg"][key] for key in ("input_size", "mean", "std")]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CorruptError(f"{path} is no timm config ({_first_line(error)}); export the encoder again") from None
-    return dict(config)
-
-
-def export_folder(source: Path) -> Path:
-    """Find the exported encoder in a folder, which may be its run's.
-
-    Raises: UserError saying what is missing.
-    """
-    for folder in (source, source / "encoder"):
-        if (folder / "model.safetensors").is_file():
-            return folder
-    if (source / "checkpoints").is_dir():
-        raise UserError(
-            f"{source} is an unfinished run; finish it, or run `python -m trainer export {source} OUT` first"
-        )
-    raise UserError(
-        f"{source} holds no encoder: expected model.safetensors and config.json there or in {source}/encoder"
-    )
 
 
 def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:

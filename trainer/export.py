@@ -17,11 +17,10 @@ from typing import Any, cast
 
 import timm
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from learning.checkpoint import load_newest
-from manifests.errors import UserError
+from learning.checkpoint import load_newest, save_tensors
+from manifests.errors import UserError, explained
 from trainer.config import parse_config
 from trainer.encoders import Encoder
 from trainer.objectives import build_objective
@@ -34,20 +33,21 @@ _TOLERANCE = 1e-5  # same weights, same machine: anything above is another netwo
 def export(objective: Objective, folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write the encoder of an objective and its heads to a new folder, complete or not at all.
 
-    Raises: UserError when the folder exists; RuntimeError when what timm reloads is not what was written.
+    Raises: UserError when the folder exists or cannot be written; RuntimeError when what timm reloads is not the same.
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; choose another folder or remove it")
     encoder = objective.encoder
     part = folder.with_name(f"{folder.name}.part-{uuid.uuid4().hex[:8]}")
-    part.mkdir(parents=True)
     try:
-        save_file(_contiguous(encoder.backbone.state_dict()), part / "model.safetensors")
-        save_file(_heads(objective), part / "heads.safetensors")
-        _write_json(part / "config.json", timm_config(encoder))
-        _write_json(part / "viewmill.json", provenance)
-        _check_reload(encoder, part)
-        os.rename(part, folder)
+        with explained(str(folder), is_target=True):
+            part.mkdir(parents=True)
+            save_tensors(_contiguous(encoder.backbone.state_dict()), part / "model.safetensors")
+            save_tensors(_heads(objective), part / "heads.safetensors")
+            _write_json(part / "config.json", timm_config(encoder))
+            _write_json(part / "viewmill.json", provenance)
+            _check_reload(encoder, part)
+            os.rename(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

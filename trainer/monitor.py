@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from manifests.errors import explained
+from manifests.target import replaced
 from trainer.config import RunConfig
 
 _COLLAPSED_STD = 0.1  # of 1 for embeddings spread over the sphere
-_STARVED_FRACTION = 0.3
+_STARVED_FRACTION = 0.1
 
 
 class Monitor:
@@ -75,8 +77,9 @@ class Monitor:
             "seconds": self._seconds_before + time.perf_counter() - self._began,
         }
         if self._file is not None and self._screen is not None:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            with explained(self._file.name):
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
             self._screen.tell(line)
         self._logged_at = images_seen
         self._open_window(wait_s)
@@ -89,8 +92,9 @@ class Monitor:
 
     def close(self) -> None:
         if self._file is not None and self._screen is not None:
-            self._file.close()
             self._screen.close()
+            with explained(self._file.name):  # what could not be written is tried once more
+                self._file.close()
 
     def _open_window(self, wait_s: float) -> None:
         self._sums: dict[str, Tensor | float] = {}
@@ -164,9 +168,8 @@ def truncate_after(path: Path, images_seen: int) -> float:
         if line["images_seen"] > images_seen:
             break
         kept.append(text)
-    part = path.with_suffix(".part")
-    part.write_text("".join(f"{text}\n" for text in kept))
-    os.replace(part, path)
+    with replaced(path) as part:
+        part.write_text("".join(f"{text}\n" for text in kept))
     return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
 
 

@@ -21,7 +21,7 @@ from learning import checkpoint
 from learning.augment import augment, preset
 from learning.gather import all_reduce_sum
 from learning.guard import NonFiniteError, StopSignal
-from manifests.errors import UserError
+from manifests.errors import UserError, explained
 from manifests.seeds import derive
 from trainer.config import RunConfig
 from trainer.distributed import check_launch, check_same_weights
@@ -39,7 +39,7 @@ _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}
 def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
     """Train an encoder to the end, or go on with a run; False if a signal ended it early, with a checkpoint.
 
-    Raises: UserError for a config, data or folder that cannot be used, or when the numbers stay non-finite.
+    Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite.
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
@@ -140,10 +140,10 @@ def save(run: Run, state: TrainingState, monitor: Monitor, accelerator: Accelera
     """Write a checkpoint, once all ranks are found to hold the same weights; it counts on metrics being on disk."""
     check_same_weights(state.objective)
     if accelerator.is_main_process:
-        monitor.sync()
-        checkpoint.save(
-            run.checkpoints, state.state_dict(), images_seen=state.images_seen, keep_last=run.config.keep_checkpoints
-        )
+        facts, keep = state.state_dict(), run.config.keep_checkpoints
+        with explained(str(run.checkpoints), is_target=True):
+            monitor.sync()
+            checkpoint.save(run.checkpoints, facts, images_seen=state.images_seen, keep_last=keep)
     state.saved_at = state.images_seen
     accelerator.wait_for_everyone()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
+from manifests.target import replaced
 from trainer.config import RunConfig, check_same, parse_config
 from trainer.order import ORDER_VERSION
 
@@ -49,19 +50,20 @@ class Run:
         return {**read_pinned(self.folder), "images_seen": images_seen}
 
     def pin(self) -> None:
-        """Write config.json if this is the run's first start."""
+        """Write config.json if this is the run's first start.
+
+        Raises: UserError where it cannot be written.
+        """
         path = self.folder / "config.json"
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
             facts = {
                 "config": self.config.model_dump(mode="json"),
                 "roots": [dataset.root for dataset in self.datasets],
                 "order_version": ORDER_VERSION,
                 "code": code_commit(),
             }
-            part.write_text(json.dumps(facts, indent=2) + "\n")
-            part.replace(path)
+            with replaced(path) as part:
+                part.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def open_run(folder: Path, config: RunConfig, urls: Sequence[str]) -> Run:

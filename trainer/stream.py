@@ -36,11 +36,11 @@ class Batch(NamedTuple):
 
 
 class Stream:
-    """An endless iterable of batches; `groups_seen` of a checkpoint is `start_groups` of its resumption.
+    """An endless iterable of batches; a checkpoint resumes at start_groups = its images_seen // views.
 
     Units: batch_groups counts groups over all ranks; size_px = side that images of another size are brought to
     (default: the data set's first image as stored); wait_s = seconds that the consumer was kept waiting.
-    Raises: UserError for views, batch or world that do not fit, and once more than corrupt_budget groups failed.
+    Raises: UserError for options that do not fit the data, and once more than corrupt_budget groups failed.
     """
 
     def __init__(
@@ -63,7 +63,10 @@ class Stream:
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
         sizes = [_shard_sizes(index) for index in self._indexes]
-        self.order = Order(sizes, seed=seed, weights=weights, window=window_groups)
+        try:
+            self.order = Order(sizes, seed=seed, weights=weights, window=window_groups)
+        except ValueError as error:
+            raise UserError(f"data: {error}") from None
         self.batch_groups, self.views, self.seed = batch_groups, views, seed
         self.start_groups, self.workers, self.rank, self.world = start_groups, workers, rank, world
         self.size = (size_px, size_px) if size_px else _stored_size(self.datasets[0], self._indexes[0])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import logging
 import random
+import resource
 import signal
 import time
 from multiprocessing.connection import Connection
@@ -17,7 +19,6 @@ import pytest
 import torch
 from torch import nn
 
-from learning import checkpoint
 from learning.checkpoint import CheckpointError, load, load_newest, save
 from learning.optim import adamw, parameter_groups
 from tests.distributed.harness import PROCESSES
@@ -166,16 +167,26 @@ def test_an_object_that_would_need_pickle_is_refused(tmp_path: Path) -> None:
     assert load_newest(tmp_path) is None
 
 
-def test_a_full_disk_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def save_where_files_stay_small(folder: Path, state: dict[str, Any], out: Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    try:
+        save(folder, state, images_seen=2, keep_last=1)
+    except OSError as error:
+        out.send((error.errno, error.filename))
+
+
+@pytest.mark.parametrize("too_large", ["tensors", "skeleton"])
+def test_a_full_disk_is_an_error_with_its_number_and_keeps_the_old_one(tmp_path: Path, too_large: str) -> None:
     save(tmp_path, small_state(1), images_seen=1, keep_last=1)
-
-    def no_space(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", no_space)
-    with pytest.raises(OSError, match="No space"):
-        save(tmp_path, small_state(2), images_seen=2, keep_last=1)
-    monkeypatch.undo()
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    state = {"w": torch.zeros(10_000)} if too_large == "tensors" else {"names": ["n" * 100] * 200}
+    process = PROCESSES.Process(target=save_where_files_stay_small, args=(tmp_path, state, sender))
+    process.start()
+    sender.close()
+    number, file = receiver.recv()
+    process.join()
+    assert number == errno.EFBIG
+    assert too_large == "skeleton" or file.endswith("tensors.safetensors")
     loaded = load_newest(tmp_path)
     assert loaded is not None
     assert loaded[0] == 1

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -47,20 +48,22 @@ class Command:
         return self.process.exitcode, self.log.read_text()
 
 
-def start(words: list[str]) -> Command:
+def start(words: list[str], largest_file_bytes: int | None = None) -> Command:
     handle, log = tempfile.mkstemp(suffix=".log")
     os.close(handle)
-    process = _CONTEXT.Process(target=_run, args=(words, log), daemon=True)
+    process = _CONTEXT.Process(target=_run, args=(words, log, largest_file_bytes), daemon=True)
     process.start()
     return Command(process, Path(log))
 
 
-def run(words: list[str]) -> tuple[int | None, str]:
-    return start(words).wait()
+def run(words: list[str], largest_file_bytes: int | None = None) -> tuple[int | None, str]:
+    return start(words, largest_file_bytes).wait()
 
 
-def _run(words: list[str], log: str) -> None:
+def _run(words: list[str], log: str, largest_file_bytes: int | None) -> None:
     torch.set_num_threads(1)
+    if largest_file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
     file = os.open(log, os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -30,9 +30,9 @@ def finished(tmp_path_factory, url):
     return folder
 
 
-def refused(words):
+def refused(words, largest_file_bytes=None):
     """The one line that a wrong command says."""
-    code, said = run(words)
+    code, said = run(words, largest_file_bytes)
     assert code == 2, said
     lines = said.strip().splitlines()
     assert len(lines) == 1, said
@@ -97,6 +97,7 @@ def test_dry_run_prints_the_whole_config_and_writes_nothing(tmp_path, url):
         ({"encoder__backbone": "resnet10x"}, "timm has no backbone 'resnet10x'; did you mean resnet10t?"),
         ({"objective__name": "simclear"}, "objective.name"),
         ({"optimizer__warmup": 3}, "optimizer.warmup is unknown; did you mean warmup_images?"),
+        ({"data__weights": "[1,2]"}, "weights are [1.0, 2.0]; expected 1 positive numbers, one per data set"),
         ({"data__views": 1}, "stablerep compares views of a group and needs 2 or more"),
     ],
 )
@@ -138,3 +139,50 @@ def test_embed_and_export_want_what_pretrain_made(tmp_path, url):
     assert "holds no encoder" in refused(["embed", str(tmp_path), url, str(tmp_path / "f.parquet")])
     assert "is no run" in refused(["export", str(tmp_path), str(tmp_path / "out")])
     assert "--out is missing" in refused(["pretrain", "simclr", "--data", url])
+
+
+@pytest.mark.parametrize("command", ["pretrain", "embed", "export"])
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("file/out", "a part of the path is a file: choose another target"),
+        ("/proc/nope/out", "there is no such bucket or folder"),
+        ("s3://bucket/out", "s3://bucket/out: expected a local path"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused(finished, url, tmp_path, monkeypatch, command, target, words):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    out = target if target.startswith("s3:") else str(tmp_path / target)
+    commands = {"embed": ["embed", str(finished), url, out], "export": ["export", str(finished), out]}
+    assert words in refused(commands.get(command) or [*pretrain_words(url, tmp_path), "--out", out])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_in_place_of_the_features_is_refused_before_anything_is_embedded(finished, tmp_path):
+    assert "there is a folder of that name" in refused(["embed", str(finished), "absent", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("largest_file_bytes", "left"), [(500, []), (5_000, ["config.json", "metrics.jsonl"])], ids=["config", "checkpoint"]
+)
+def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_room(url, tmp_path, largest_file_bytes, left):
+    words = pretrain_words(url, tmp_path / "run", images=48, log_images=1000)
+    code, said = run(words, largest_file_bytes)
+    assert (code, "Traceback" in said) == (2, False), said
+    assert said.splitlines()[-1].startswith(f"error: {tmp_path}/run/")
+    assert "raise the limit (ulimit -f)" in said.splitlines()[-1]
+    assert [path.name for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()] == left
+    assert run(words)[0] == 0
+
+
+def test_metrics_that_the_disk_cannot_hold_end_the_run_in_one_line(url, tmp_path):
+    code, said = run(pretrain_words(url, tmp_path / "run", images=320), 3_000)
+    assert (code, "Traceback" in said) == (2, False), said
+    assert "metrics.jsonl: the file is larger" in said.splitlines()[-1]
+
+
+def test_features_and_exports_on_a_full_disk_leave_nothing(finished, url, tmp_path):
+    assert "f.parquet: the file is larger" in refused(["embed", str(finished), url, str(tmp_path / "f.parquet")], 4_000)
+    assert "enc: the file is larger" in refused(["export", str(finished), str(tmp_path / "enc")], 4_000)
+    assert list(tmp_path.iterdir()) == []

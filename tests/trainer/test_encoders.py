@@ -96,6 +96,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     save_file({"other": torch.zeros(1)}, folder / "model.safetensors")
     with pytest.raises(CorruptError, match=r"model.safetensors does not fit its config.json"):
         load_encoder(folder)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CorruptError, match=r"model.safetensors does not fit its config.json"):
+        load_encoder(folder)
     (folder / "config.json").write_text("{}")
     with pytest.raises(CorruptError, match="is no timm config"):
         load_encoder(folder)

@@ -60,7 +60,7 @@ def test_resuming_cuts_lines_past_the_checkpoint_and_half_written_ones(tmp_path)
 
 def test_collapse_and_starvation_are_said_with_the_likely_cause():
     assert warnings({"feature_std": 0.9, "data_wait_fraction": 0.1}) == []
-    collapsed, starved = warnings({"feature_std": 0.02, "data_wait_fraction": 0.6})
+    collapsed, starved = warnings({"feature_std": 0.02, "data_wait_fraction": 0.11})
     assert "collapse" in collapsed
     assert "data.workers" in starved
 

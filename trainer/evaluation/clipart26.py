@@ -17,6 +17,8 @@ from PIL import Image
 
 from manifests.adopt import adopt
 from manifests.card import CardFacts
+from manifests.target import check_folder, local_path
+from trainer.command_line import new_app, run_app
 from trainer.evaluation.clipart_source import CLASS_FOLDERS, PACKAGES, Drawing, drawings, unpack_packages
 from trainer.evaluation.duplicates import components, near, thinned
 from trainer.evaluation.partition import deal, name_order
@@ -88,11 +90,18 @@ def _row(
     }
 
 
-def main(out: Annotated[Path, typer.Argument(help="Folder of the finished data set")]) -> None:
+app = new_app()
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Argument(parser=local_path, help="Folder of the finished data set")],
+) -> None:
     """Download the cliparts, choose and group them, and write the data set clipart26."""
+    check_folder(out)
     with tempfile.TemporaryDirectory() as scratch:
         typer.echo(build(out, Path(scratch)))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_app(app)

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from manifests.target import check_file, local_path, replaced
+from trainer.evaluation.one_method import remark_on_code
+from trainer.exported import export_folder
+
 if TYPE_CHECKING:
     from trainer.evaluation.evaluate import Evaluation
     from trainer.evaluation.evidence import Difference, Score
+
+
+Checkpoint = Annotated[Path, typer.Argument(parser=local_path, help="finished run, or exported encoder")]
+JsonFile = Annotated[Path | None, typer.Option(parser=local_path, help="also write the JSON to this file")]
 
 
 class LabelledSet(StrEnum):
@@ -23,15 +31,16 @@ class Split(StrEnum):
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="finished run, or exported encoder")],
+    checkpoint: Checkpoint,
     dataset: Annotated[LabelledSet, typer.Option("--set", help="labelled drawings")] = LabelledSet.clipart26,
     split: Annotated[Split, typer.Option(help="dev to choose anything, test to publish")] = Split.dev,
     seed: Annotated[int, typer.Option(help="draws the weights of the random baseline")] = 0,
     baselines: Annotated[bool, typer.Option(help="also score random weights, pixels and ImageNet's features")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
-    out: Annotated[Path | None, typer.Option(help="also write the JSON to this file")] = None,
+    out: JsonFile = None,
 ) -> None:
     """Score frozen features: nearest neighbours and a linear probe, balanced accuracy with 95 % intervals."""
+    _check([checkpoint], out)
     from trainer.evaluation.evaluate import evaluate as run
 
     found = run(checkpoint, dataset=dataset, split=split, seed=seed, with_baselines=baselines, progress=_announce)
@@ -39,18 +48,21 @@ def evaluate(
 
 
 def compare(
-    checkpoints: Annotated[list[Path], typer.Argument(help="finished runs that differ in their seed only")],
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(parser=local_path, help="finished runs that differ in their seed only"),
+    ],
     dataset: Annotated[LabelledSet, typer.Option("--set", help="labelled drawings")] = LabelledSet.clipart26,
     split: Annotated[Split, typer.Option(help="dev to choose anything, test to publish")] = Split.test,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
-    out: Annotated[Path | None, typer.Option(help="also write the JSON to this file")] = None,
+    out: JsonFile = None,
 ) -> None:
     """Compare one method's training seeds with the baselines: differences with intervals over images and seeds."""
-    from trainer.evaluation.evaluate import compare as run
-    from trainer.evaluation.one_method import remark_on_code
-
+    _check(checkpoints, out)
     if remark := remark_on_code(checkpoints):
         print(f"warning: {remark}", file=sys.stderr)
+    from trainer.evaluation.evaluate import compare as run
+
     _tell(run(checkpoints, dataset=dataset, split=split, progress=_announce), as_json, out)
 
 
@@ -58,16 +70,24 @@ def _announce(name: str) -> None:
     print(f"scoring {name}", file=sys.stderr, flush=True)
 
 
-def _tell(found: "Evaluation", as_json: bool, out: Path | None) -> None:
+def _check(checkpoints: list[Path], out: Path | None) -> None:
+    """Refuse what cannot be scored or written, before minutes are spent on it."""
+    for checkpoint in checkpoints:
+        export_folder(checkpoint)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(found.to_json() + "\n", encoding="utf-8")
+        check_file(out)
+
+
+def _tell(found: "Evaluation", as_json: bool, out: Path | None) -> None:
     if as_json:
         print(found.to_json())
-        return
-    print(f"{found.set} {found.split} {found.root[:12]}: balanced accuracy in percent, 95 % interval over groups")
-    print("\n".join(table_lines(found.results)))
-    print("\n".join(difference_lines(found.differences)))
+    else:
+        print(f"{found.set} {found.split} {found.root[:12]}: balanced accuracy in percent, 95 % interval over groups")
+        print("\n".join(table_lines(found.results)))
+        print("\n".join(difference_lines(found.differences)))
+    if out:
+        with replaced(out) as part:
+            part.write_text(found.to_json() + "\n", encoding="utf-8")
 
 
 def table_lines(results: "dict[str, dict[str, Score]]") -> list[str]:

@@ -21,6 +21,8 @@ from manifests.adopt import adopt
 from manifests.card import CardFacts
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import UserError
+from manifests.target import check_folder, local_path
+from trainer.command_line import new_app, run_app
 from trainer.evaluation.duplicates import connected, name_pairs, near
 from trainer.evaluation.partition import deal, name_order
 from trainer.evaluation.sets import SPLITS
@@ -108,14 +110,19 @@ def _family(row: dict[str, Any]) -> str:
     return name or "person"
 
 
+app = new_app()
+
+
+@app.command()
 def main(
     data: Annotated[str, typer.Argument(help="The finished emoji data set")],
-    out: Annotated[Path, typer.Argument(help="Folder of the new data set")],
+    out: Annotated[Path, typer.Argument(parser=local_path, help="Folder of the new data set")],
 ) -> None:
     """Take the held-out identities out of the emoji data set."""
+    check_folder(out)
     with tempfile.TemporaryDirectory() as scratch:
         typer.echo(build(data, out, Path(scratch)))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_app(app)

@@ -7,7 +7,7 @@ from typing import Any
 
 from manifests.errors import ConflictError, UserError
 from trainer.config import differences, parse_config
-from trainer.encoders import export_folder
+from trainer.exported import export_folder
 
 _REMEDY = "compare runs of one method, each trained with its own --set seed=N"
 

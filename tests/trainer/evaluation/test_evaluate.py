@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import trainer.evaluation.evaluate as evaluation
 from manifests.adopt import adopt
 from manifests.errors import ConflictError, UserError
+from tests.manifests.test_target import files_no_larger_than
 from trainer.__main__ import app
 from trainer.config import RunConfig
 from trainer.evaluation import protocol
@@ -147,7 +148,7 @@ def test_baselines_can_be_left_out() -> None:
     assert found.differences == {}
 
 
-@pytest.mark.parametrize("arguments", [["evaluate", "7"], ["compare", "1", "2", "3"]])
+@pytest.mark.parametrize("arguments", [["evaluate", "1"], ["compare", "1", "2", "3"]])
 def test_a_command_prints_json_alone_on_its_output_and_writes_the_same_to_a_file(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -155,6 +156,26 @@ def test_a_command_prints_json_alone_on_its_output_and_writes_the_same_to_a_file
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "new" / "scores.json").read_text())
     assert "scoring encoder" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_takes_nothing_away_from_the_scores(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    command = ["evaluate", "1", "--out", str(tmp_path / "old.json")]
+    with files_no_larger_than(1000):
+        result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, UserError)
+    assert "old.json: the file is larger than this process may write" in str(result.exception)
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:5]] == ["encoder", "random", "pixels"]
+    assert (tmp_path / "old.json").read_text() == "old"
+    assert not list(tmp_path.glob("*.part-*"))
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "1"], ["compare", "1", "2", "3"]])
+def test_a_target_in_the_way_of_a_file_is_said_before_anything_is_scored(arguments: list[str], tmp_path: Path) -> None:
+    for target, words in ((tmp_path / "table.jsonl" / "x.json", "is a file"), (tmp_path, "there is a folder")):
+        result = CliRunner().invoke(app, [*arguments, "--out", str(target)])
+        assert words in str(result.exception)
+        assert "scoring" not in result.stderr
 
 
 def test_people_get_a_table() -> None:

@@ -1,0 +1,61 @@
+"""Where a command writes: refused before any work is done for it, and a file has its name whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from manifests.errors import UserError, explained, remedy
+
+
+def local_path(text: str) -> Path:
+    """Return the path that was typed; a URL would become a folder named after its scheme.
+
+    Raises: UserError for a URL.
+    """
+    if "://" in text:
+        raise UserError(f"{text}: expected a local path; only data sets may lie in a bucket")
+    return Path(text)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to; leaves no trace.
+
+    Raises: UserError with the remedy.
+    """
+    try:
+        with explained(str(folder), is_target=True):
+            nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            Path(tempfile.mkdtemp(prefix=".probe-", dir=nearest)).rmdir()
+    except OSError as error:
+        raise UserError(f"{folder}: {remedy(error)}") from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be written; leaves no trace.
+
+    Raises: UserError with the remedy.
+    """
+    check_folder(path.parent)
+    if path.is_dir():
+        raise UserError(f"{path}: there is a folder of that name: choose another file")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose file takes the place of `path` if all goes well, and goes away if not.
+
+    Raises: UserError for a full disk, a read-only folder and the like.
+    """
+    part = path.with_name(f"{path.name}.part-{uuid.uuid4().hex[:8]}")
+    with explained(str(path), is_target=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""A target that cannot be written is refused before any work, without a trace, and never holds half a file."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import UserError
+from manifests.target import check_file, check_folder, local_path, replaced
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_url_is_no_local_path() -> None:
+    assert local_path("a/b:c") == Path("a/b:c")
+    with pytest.raises(UserError, match=r"^s3://bucket/run: expected a local path"):
+        local_path("s3://bucket/run")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("file/run", "a part of the path is a file"),
+        ("file", "a part of the path is a file"),
+        ("/proc/nope/run", "there is no such bucket or folder"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_one_line_with_the_remedy(tmp_path: Path, target: str, words: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=words) as caught:
+        check_folder(tmp_path / target)
+    assert "\n" not in str(caught.value)
+
+
+def test_asking_leaves_no_trace(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "run")
+    check_file(tmp_path / "new" / "table")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_rights_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(UserError, match="permission denied: choose another target"):
+        check_folder(tmp_path / "run")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is a folder of that name"):
+        check_file(tmp_path)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    for text in ("one", "two"):
+        with replaced(path) as part:
+            part.write_text(text)
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_too_large_keeps_the_old_one_and_says_so_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    full = pytest.raises(UserError, match=r"raise the limit \(ulimit -f\)")
+    with full, replaced(path) as part, files_no_larger_than(1000):
+        part.write_text("x" * 2000)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
