@@ -25,13 +25,13 @@ STYLE_WORDS = {
     "fluent-emoji": "gradient style",
     "emojione": "emojione style",
 }
-MAX_TOKENS = 20
+MAX_TOKENS = 16
 
 _EMPTY_FRACTION = 0.1
 _STYLE_DROP_FRACTION = 0.5
-_WORD_DROP_FRACTION = 0.2
+_WORD_DROP_FRACTION = 0.5
 _TAG_FRACTION = 0.1
-_MIN_TAG_USES = 3
+_MIN_TAG_USES = 4
 
 
 def training_caption(drawing: Drawing, rng: np.random.Generator) -> str:

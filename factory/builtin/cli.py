@@ -30,7 +30,9 @@ def emoji_data(
 def train_diffusion(
     data: Annotated[Path, typer.Option(help="What emoji-data wrote.")],
     out: Annotated[Path, typer.Option(help="The run's folder: checkpoints, loss curves, sample grids.")],
-    stage: Annotated[list[str] | None, typer.Option(help="autoencoder, denoiser or decoder; all by default.")] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="autoencoder, text, denoiser, decoder; all by default.")
+    ] = None,
     autoencoder_images: Annotated[int | None, typer.Option(help="Images the autoencoder shall see.")] = None,
     images: Annotated[int | None, typer.Option(help="Images the denoiser shall see; may be moved on resume.")] = None,
     cooldown_images: Annotated[int | None, typer.Option(help="Over how many of them its rate falls to 0.")] = None,

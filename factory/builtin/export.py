@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from factory.builtin.captions import load_tokenizer
-from factory.builtin.denoiser import new_scheduler, new_text_encoder, new_unet
+from factory.builtin.denoiser import new_scheduler, new_unet
 from factory.builtin.emoji_sources import STYLES
 from factory.builtin.pipeline import PROVENANCE_FILE, assemble
-from factory.builtin.train_diffusion import Widths, finished_autoencoder
+from factory.builtin.train_diffusion import Widths, finished_autoencoder, finished_text_encoder
 from learning import checkpoint
 from manifests.errors import UserError
 
@@ -34,15 +33,10 @@ def export(run: Path, out: Path, *, widths: Widths = Widths(), commit: str | Non
     if out.exists():
         raise UserError(f"{out} exists: give a new folder for the exported model")
     images_seen, state = found
-    tokenizer = load_tokenizer(run / "tokenizer")
-    model = torch.nn.ModuleDict(
-        {
-            "unet": new_unet(widths.text, widths.unet, widths.latent_channels),
-            "text_encoder": new_text_encoder(tokenizer, widths.text),
-        }
-    )
-    model.load_state_dict(state["learner"]["average"])
-    pipeline = assemble(finished_autoencoder(run), model["text_encoder"], tokenizer, model["unet"], new_scheduler())
+    text_encoder, tokenizer = finished_text_encoder(run)
+    unet = new_unet(widths.text, widths.unet, widths.latent_channels)
+    unet.load_state_dict(state["learner"]["average"])
+    pipeline = assemble(finished_autoencoder(run), text_encoder, tokenizer, unet, new_scheduler())
     provenance = _provenance(run, pipeline, images_seen, commit)
     _write(pipeline.to(torch.float16), provenance, run / "tokenizer", out)
     return provenance

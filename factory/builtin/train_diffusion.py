@@ -1,4 +1,4 @@
-"""Trains builtin:emoji-diffusion: the autoencoder, then denoiser and text encoder on its latents, then the decoder.
+"""Trains builtin:emoji-diffusion: the autoencoder, then text encoder and denoiser on its latents, then the decoder.
 
 To resume, run the same command again. A run's folder holds everything that `export` needs.
 """
@@ -17,10 +17,11 @@ import torch
 from factory.builtin import images
 from factory.builtin.autoencoder import AutoencoderLearner, DecoderLearner, encode, new_autoencoder, standardise
 from factory.builtin.captions import load_tokenizer, vocabulary, write_tokenizer
-from factory.builtin.denoiser import DenoiserLearner, new_scheduler, new_text_encoder, new_unet
+from factory.builtin.denoiser import DenoiserLearner, new_scheduler, new_unet
 from factory.builtin.images import ImageSet
 from factory.builtin.loop import Schedule, train
 from factory.builtin.pipeline import assemble, sample, sheet
+from factory.builtin.text_encoder import TextLearner, new_text_encoder
 from learning import checkpoint
 from manifests.errors import UserError
 
@@ -29,8 +30,9 @@ PREVIEW_PROMPTS = (
     "red apple", "guitar", "owl", "house", "one o’clock", "fire", "astronaut", "butterfly",
 )  # fmt: skip
 
-STAGES = ("autoencoder", "denoiser", "decoder")
+STAGES = ("autoencoder", "text", "denoiser", "decoder")
 AUTOENCODER = Schedule(30_000, 16, 1e-3, warmup_images=1_600, cooldown_images=4_000, checkpoint_images=4_000)
+TEXT = Schedule(600_000, 256, 2e-3, warmup_images=12_800, cooldown_images=240_000, checkpoint_images=100_000)
 DENOISER = Schedule(500_000, 64, 1e-3, warmup_images=6_400, cooldown_images=300_000, checkpoint_images=32_000)
 DECODER = Schedule(22_000, 16, 1e-3, warmup_images=320, cooldown_images=21_000, checkpoint_images=2_000)
 
@@ -44,7 +46,7 @@ class Widths:
     autoencoder: tuple[int, ...] = (16, 48, 80, 96)
     latent_channels: int = 16
     text: int = 128
-    unet: tuple[int, int] = (96, 136)
+    unet: tuple[int, int] = (96, 128)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Plan:
     """How long each stage trains. The decoder's stage needs nothing of the denoiser's: they may run side by side."""
 
     autoencoder: Schedule = AUTOENCODER
+    text: Schedule = TEXT
     denoiser: Schedule = DENOISER
     decoder: Schedule = DECODER
 
@@ -86,10 +89,23 @@ class Run:
         autoencoder.save_pretrained(part)
         part.rename(finished)
 
-    def train_denoiser(self) -> None:
-        """Train the denoiser and the text encoder on the finished encoder's latents."""
+    def train_text(self) -> None:
+        """Train the text encoder to know what the finished encoder's latents of a caption look like."""
+        finished = self.out / "text" / "finished"
+        if finished.exists():
+            return
         tokenizer = _tokenizer(self.training, self.out / "tokenizer")
         text_encoder = new_text_encoder(tokenizer, self.widths.text)
+        latents = encode(finished_autoencoder(self.out), self.training)
+        learner = TextLearner(text_encoder, tokenizer, latents, self.training.rows, self.seed)
+        train(learner, self.plan.text, self.out / "text", partial(self.say, "text"))
+        part = finished.with_suffix(".part")
+        text_encoder.save_pretrained(part)
+        part.rename(finished)
+
+    def train_denoiser(self) -> None:
+        """Train the denoiser on the finished encoder's latents and the finished text encoder's words."""
+        text_encoder, tokenizer = finished_text_encoder(self.out)
         unet = new_unet(self.widths.text, self.widths.unet, self.widths.latent_channels)
         latents = encode(finished_autoencoder(self.out), self.training)
         learner = DenoiserLearner(unet, text_encoder, tokenizer, latents, self.training.rows, self.seed)
@@ -103,8 +119,8 @@ class Run:
         train(learner, self.plan.decoder, self.out / "decoder", partial(self.say, "decoder"))
 
     def _preview(self, learner: DenoiserLearner, images_seen: int) -> None:
-        average, autoencoder = learner.average.module, finished_autoencoder(self.out)
-        pipeline = assemble(autoencoder, average["text_encoder"], learner.tokenizer, average["unet"], new_scheduler())
+        autoencoder, unet = finished_autoencoder(self.out), learner.average.module
+        pipeline = assemble(autoencoder, learner.text_encoder, learner.tokenizer, unet, new_scheduler())
         prompts = [prompt for prompt in PREVIEW_PROMPTS for _ in range(4)]
         path = self.out / "denoiser" / "previews" / f"{images_seen:09d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +144,21 @@ def finished_autoencoder(run: Path) -> Any:
     if sharpened is not None:
         autoencoder.load_state_dict(sharpened[1]["learner"]["trained"], strict=False)
     return autoencoder.to(memory_format=torch.channels_last).eval()
+
+
+def finished_text_encoder(run: Path) -> tuple[Any, Any]:
+    """Return a run's text encoder and its tokenizer.
+
+    Raises: UserError where the run has none yet.
+    """
+    from transformers import CLIPTextModel
+
+    folder = run / "text" / "finished"
+    if not folder.exists():
+        raise UserError(
+            f"{run} has no finished text encoder: run `train-diffusion` without --stage, or with --stage text"
+        )
+    return CLIPTextModel.from_pretrained(folder).eval(), load_tokenizer(run / "tokenizer")
 
 
 def _tokenizer(training: ImageSet, folder: Path) -> Any:

@@ -24,7 +24,7 @@ SHORT = Schedule(12, 4, 1e-3, warmup_images=4, cooldown_images=4, checkpoint_ima
 
 
 def _run(data: Path, out: Path, denoiser: Schedule = SHORT) -> None:
-    plan = Plan(autoencoder=SHORT, denoiser=denoiser, decoder=SHORT)
+    plan = Plan(autoencoder=SHORT, text=SHORT, denoiser=denoiser, decoder=SHORT)
     Run(data, out, lambda stage, line: None, plan=plan, widths=TINY).go()
 
 
