@@ -24,7 +24,7 @@ from manifests.errors import CorruptError, UserError, reached, remedy
 from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
-_TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]+\.tmp")  # of the name that it would have got
+_TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]{32}\.tmp")  # of the name that it would have got
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
@@ -47,7 +47,7 @@ class Store:
 
         Raises: UserError naming the URL.
         """
-        _check_url(str(url))
+        check_url(str(url))
         text = str(url).rstrip("/") or "/"
         try:
             store = cls(text, *fsspec.url_to_fs(text, use_listings_cache=False))
@@ -214,8 +214,11 @@ class Store:
         return reached(f"{self.url}/{name}", is_target=is_target)
 
 
-def _check_url(url: str) -> None:
-    """Refuse what names no folder, and what looks like a URL but would be taken for a local path."""
+def check_url(url: str) -> None:
+    """Refuse what names no folder, and what looks like a URL but would be taken for a local path.
+
+    Raises: UserError.
+    """
     if not url:
         raise UserError("'' names no folder")
     scheme, colon, path = url.partition(":")

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from factory import job
 from factory.generators.protocol import Rendered, ViewRequest
 from factory.patience import PatientStore
+from factory.recipe import Recipe
 from factory.runs import RunLog
 from factory.workshop import Workshop
 
@@ -63,3 +67,20 @@ class CheapWorkshop(Workshop):
         self._generators = [Noise(batch_s=self.batch_s)]
         self._numerics = {"device": "none"}
         return self._numerics
+
+
+def recipe(**changes: Any) -> Recipe:
+    """A recipe of 3 shards (10 groups by 4) of 2 views that names the shipped weights; nothing here loads them."""
+    counts = {"groups": 10, "views": 2, "groups_per_shard": 4, "batch": 4}
+    what = {"sources": [{"model": "builtin:emoji-diffusion"}], "prompts": {"texts": ["a cat", "a dog", "a house"]}}
+    return Recipe.model_validate({"name": "cheap", "seed": 3, **counts, **what, **changes})
+
+
+def make(out: Path, wanted: Recipe | None = None) -> str:
+    """Render a recipe as noise in this process, to the end; returns the root."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("factory.crew.Workshop", CheapWorkshop)
+        patch.setattr(CheapWorkshop, "batch_s", 0.0)
+        work = job.begin(wanted or recipe(), str(out), job.Options(inline=True))
+        job.run(work)
+    return job.finish(work)

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from factory import job
 from factory.clean import clean
-from factory.job import Options, begin, finish
-from factory.recipe import Recipe
 from manifests import verify
+from manifests.errors import UserError
 from manifests.store import Store
-from tests.factory import recipes
+from tests.factory import cheap
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("clean") / "data"
-    work = begin(Recipe.model_validate(recipes.settings()), str(out), Options(inline=True))
-    job.run(work)
-    finish(work)
+    cheap.make(out)
     return out
 
 
@@ -35,13 +31,14 @@ def test_leavings_go_and_all_else_stays(finished: Path, tmp_path: Path) -> None:
     before = files(data)
     (data / "shards" / "shard-000001-000000000000.tar").write_bytes(b"of a zombie")
     (data / "views" / "shard-000001-000000000000.parquet").write_bytes(b"of a zombie")
-    (data / "commits" / ".shard-000001-00.json.0123.tmp").write_bytes(b"half")
-    (data / "runs" / "scratch" / "tmpx").mkdir(parents=True)
-    (data / "runs" / "scratch" / "tmpx" / "shard.tar").write_bytes(b"half")
+    (data / "commits" / f".shard-000001-00.json.{'0' * 32}.tmp").write_bytes(b"half")
+    (data / "runs" / "scratch" / "tmpx0_y1az2").mkdir(parents=True)
+    (data / "runs" / "scratch" / "tmpx0_y1az2" / "shard.tar").write_bytes(b"half")
     named = clean(Store.open(data), dry_run=True)
     assert files(data) > before
     assert clean(Store.open(data)) == named
     assert len(named) == 4
+    assert not (data / "runs" / "scratch").exists()
     assert files(data) == before
     assert verify(data, deep=True).problems == []
 
@@ -54,6 +51,39 @@ def test_a_job_that_is_not_finished_keeps_its_finished_shards(finished: Path, tm
     gone = clean(Store.open(data))
     assert sorted(name.split("-")[0] for name in gone) == ["shards/shard", "views/shard"]
     assert all("-000002-" in name for name in gone)
+
+
+def test_a_strangers_files_are_left_alone(finished: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(finished, data)
+    strange = ["views/home.py", "shards/shard-1.tar", "commits/.notes.abc.tmp", "runs/scratch/keep.txt"]
+    for name in [*strange, "runs/scratch/tmpx0_y1az2/mine.txt"]:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text("a stranger's")
+    before = files(data)
+    clean(Store.open(data))
+    assert files(data) == before
+
+
+@pytest.mark.parametrize("recipe", [None, "soup.json", f"{'a' * 64}.json"])
+def test_a_folder_that_is_no_data_set_is_refused_and_keeps_its_files(tmp_path: Path, recipe: str | None) -> None:
+    names = ["views/home.py", f"shards/shard-000000-{'0' * 12}.tar", "runs/scratch/keep.txt"]
+    for name in [*names, *([f"recipes/{recipe}"] if recipe else [])]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"salt": 1}')
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="clean of a folder that is no data set") as error:
+        clean(Store.open(tmp_path))
+    assert error.value.exit_code != 0
+    assert files(tmp_path) == before
+
+
+def test_an_unfinished_job_without_a_version_can_be_cleaned(finished: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(finished, data)
+    for path in [*data.glob("versions/*"), data / "dataset.json"]:
+        path.unlink()
+    assert clean(Store.open(data)) == []
 
 
 def test_a_finished_data_set_has_nothing_to_clean(finished: Path) -> None:
