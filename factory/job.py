@@ -19,14 +19,14 @@ from factory.ledger import Ledger
 from factory.patience import PatientStore
 from factory.plan import plan_shard
 from factory.recipe import Recipe
-from factory.resolve import Stream, claim, resolve
+from factory.resolve import Stream, check_still_claimed, claim, resolve
 from factory.runs import RunLog, new_run_id
 from factory.segments import Segment, extend, segment_of
 from factory.stop import Stop, stop_signals
 from factory.workshop import Assignment, scratch_folder
 from manifests.commit import CommitRecord, winners
 from manifests.errors import StoreError, UserError
-from manifests.store import Store
+from manifests.store import Store, check_url
 from manifests.version import CardFacts, VersionDoc, VersionShard, newest, publish
 
 Progress = Callable[[CommitRecord], None]
@@ -84,6 +84,7 @@ def begin(recipe: Recipe, out: str, options: Options) -> Job:
 
     Raises: UserError before anything is written, where the recipe is at fault.
     """
+    check_url(out)
     out = out if "://" in out else str(Path(out).absolute())  # workers may stand elsewhere
     folder = existing(out)
     stream = resolve(recipe, folder)
@@ -103,13 +104,17 @@ def existing(out: str) -> Store | None:
 
 
 def finish(job: Job) -> str:
-    """Publish what is rendered as the newest version, once; returns its root."""
+    """Publish what is rendered as the newest version, once; returns its root.
+
+    Raises: ConflictError if it is published under another name or licence, or another recipe took over the folder.
+    """
+    check_still_claimed(job.store, job.stream)
     last = newest(job.store)
     shards = [VersionShard.of(record) for _, record in sorted(job.records.items())]
-    if last and last.shards == shards:
-        is_told = job.store.exists("dataset.json") and job.store.get_bytes("dataset.json") == last.to_bytes()
-        return last.root() if is_told else publish(job.store, last, card=card(job))
     recipe = job.stream.recipe
+    licence = recipe.licence or licence_of(job.stream.licences)
+    if last and last.shards == shards:
+        return publish(job.store, last.model_copy(update={"licence": licence, "name": recipe.name}), card=card(job))
     version = VersionDoc(
         kind="rendered",
         generation=last.generation + 1 if last else 0,
@@ -118,7 +123,7 @@ def finish(job: Job) -> str:
         views_per_group=recipe.views,
         extension=extension(recipe.encode),
         label_names=list(job.stream.prompts.label_names),
-        licence=recipe.licence or licence_of(job.stream.licences),
+        licence=licence,
         name=recipe.name,
     )
     return publish(job.store, version, card=card(job))

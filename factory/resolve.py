@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from factory.generators.precheck import check_configuration
 from factory.generators.weights import fingerprint, inventory, model_name
 from factory.prompt_rows import PromptTable
 from factory.prompts import format_of, read_prompts
@@ -13,6 +14,7 @@ from factory.segments import StoredRecipe, read_recipe, stored_recipes
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import ConflictError
 from manifests.store import Store
+from manifests.version import version_roots
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class Stream:
 def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     """Read all that a recipe points to; a `batch: auto` is taken from the data set that is already there, else probed.
 
-    Raises: UserError naming what is missing.
+    Raises: UserError naming what is missing or does not fit.
     """
     prompts, prompt_file = read_prompts(recipe.prompts)
     items = [inventory(source) for source in recipe.sources]
+    for source, item in zip(recipe.sources, items, strict=True):
+        check_configuration(source, item)
     if recipe.batch == "auto":
         recipe = recipe.model_copy(update={"batch": _batch_of(store) or probe_batch(recipe)})
     if recipe.prompts.file:
@@ -98,11 +102,14 @@ def _peak_bytes(recipe: Recipe, device: str, batch: int) -> float:
 
 
 def claim(store: Store, stream: Stream) -> None:
-    """Write the recipe and its prompt file into the folder, unless another recipe is there already.
+    """Write the recipe and its prompt file into the folder, in place of a recipe of which nothing was rendered.
 
-    Raises: ConflictError with a line a differing key.
+    Raises: ConflictError with a line a differing key where another recipe was rendered.
     """
     check_same_recipe(store, stream)
+    for other in stored_recipes(store):
+        if other != stream.stream_id:
+            _withdraw(store, other)
     if stream.prompt_file is not None:
         store.put_bytes(stream.prompt_file, f"sources/{stream.prompts_sha256}")
     recipe = stream.recipe.model_dump(mode="json", exclude_defaults=True)
@@ -125,4 +132,24 @@ def check_same_recipe(store: Store, stream: Stream) -> None:
         raise ConflictError(f"{store.url}: holds a data set that was not rendered from a recipe; choose another folder")
     for other in others:
         told = "; ".join(difference(read_recipe(store, other).identity, stream.identity))
-        raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo: {told}")
+        if store.list("commits") or version_roots(store):
+            raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo: {told}")
+
+
+def check_still_claimed(store: Store, stream: Stream) -> None:
+    """Refuse to publish where another job took over the folder, which it may while nothing is recorded.
+
+    Raises: ConflictError.
+    """
+    if stored_recipes(store) != [stream.stream_id]:
+        raise ConflictError(f"{store.url}: another recipe took over this folder meanwhile; choose another folder")
+
+
+def _withdraw(store: Store, stream_id: str) -> None:
+    """Delete a claim, its recipe last: whoever is killed here withdraws it again the next time."""
+    prompts_sha256 = read_recipe(store, stream_id).prompts_sha256
+    for name, _ in store.list("segments"):
+        store.delete(name)
+    if prompts_sha256:
+        store.delete(f"sources/{prompts_sha256}")
+    store.delete(f"recipes/{stream_id}.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from factory.generators.diffusion_config import DiffusionSource
@@ -17,14 +18,22 @@ def image_size(pipe: Any, layout: Layout, source: DiffusionSource) -> tuple[int,
     """
     own_height, own_width = _own_size(pipe)
     height, width = source.height or own_height, source.width or own_width
-    step = size_step(pipe, layout)
+    check_size(height, width, int(pipe.vae_scale_factor), layout, getattr(pipe, layout.denoiser).config)
+    return height, width
+
+
+def check_size(height: int, width: int, factor: int, layout: Layout, denoiser: Mapping[str, Any]) -> None:
+    """Refuse a size that the networks cannot take; `factor` is that of the autoencoder, `denoiser` a configuration.
+
+    Raises: UserError with the sizes that they take.
+    """
+    step = size_step(factor, layout, denoiser)
     if height % step or width % step:
         near = ", ".join(str(max(side // step, 1) * step) for side in (width, height))
         raise UserError(f"width, height: got {width}, {height}; this model takes multiples of {step}, such as {near}")
-    positions = getattr(pipe, layout.denoiser).config.get("pos_embed_max_size")
+    positions = denoiser.get("pos_embed_max_size")
     if positions and max(height, width) > positions * step:
         raise UserError(f"width, height: got {width}, {height}; this model takes at most {positions * step} a side")
-    return height, width
 
 
 def _own_size(pipe: Any) -> tuple[int, int]:
@@ -33,12 +42,11 @@ def _own_size(pipe: Any) -> tuple[int, int]:
     return height * pipe.vae_scale_factor, width * pipe.vae_scale_factor
 
 
-def size_step(pipe: Any, layout: Layout) -> int:
+def size_step(factor: int, layout: Layout, denoiser: Mapping[str, Any]) -> int:
     """Return the number of pixels that both sides must be a multiple of."""
-    factor = int(pipe.vae_scale_factor)
     if layout.denoiser == "unet":
         return math.lcm(8, factor)  # the pipelines around a UNet insist on 8, whatever their autoencoder is
-    return factor * (2 if layout.packed else int(pipe.transformer.config.patch_size))
+    return factor * (2 if layout.packed else int(denoiser.get("patch_size", 2)))
 
 
 def latent_shape(pipe: Any, layout: Layout, height: int, width: int) -> tuple[int, int, int]:

@@ -33,7 +33,7 @@ def load_pipeline(source: DiffusionSource, items: Inventory, device: str) -> Any
     with staged(items) as folder:
         models = {name: _model(name, source, items, folder) for name in items.components if items.weight_files(name)}
         pipe = _assemble(source, items, folder, models)
-    pipe.scheduler = make_scheduler(pipe.scheduler, items.scheduler, source)
+    pipe.scheduler = make_scheduler(pipe.scheduler.config, items.scheduler, source)
     _add_loras(pipe, source)
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device)

@@ -6,7 +6,7 @@ So a view's noise depends on neither its neighbours, its slot, the device, nor w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def step_generators(batch: Sequence[ViewRequest]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(derive(request.seed, "steps")) for request in batch]
 
 
-def make_scheduler(own: Any, name: str, source: DiffusionSource) -> Any:
+def make_scheduler(config: Mapping[str, Any], name: str, source: DiffusionSource) -> Any:
     """Build the scheduler that the source asks for from the folder's own configuration.
 
     Raises: UserError for options it does not have, and for those under which it cannot be seeded or run.
@@ -42,7 +42,10 @@ def make_scheduler(own: Any, name: str, source: DiffusionSource) -> Any:
     known = set(inspect.signature(cls.__init__).parameters) - {"self"}
     if unknown := sorted(set(source.scheduler_options) - known):
         raise UserError(f"scheduler_options: {name} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    scheduler = cls.from_config(own.config, **source.scheduler_options)
+    try:
+        scheduler = cls.from_config(config, **source.scheduler_options)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"scheduler_options: {name}: {' '.join(str(error).split())}") from None
     _check_seedable(scheduler, name, source)
     return scheduler
 

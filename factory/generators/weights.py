@@ -55,7 +55,7 @@ def inventory(source: DiffusionSource) -> Inventory:
     """
     location = locate(source.model, source.variant)
     _refuse_code(location.folder)
-    index = _read_json(location.folder, "model_index.json", f"{source.model}: no diffusers folder")
+    index = read_json(location.folder, "model_index.json", f"{source.model}: no diffusers folder")
     pipeline = _pipeline(source, index)
     components = _components(source.model, index)
     _check_fits(source.model, pipeline, set(components))
@@ -109,7 +109,11 @@ def _refuse_code(folder: Path) -> None:
         )
 
 
-def _read_json(folder: Path, name: str, failure: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, failure: str) -> dict[str, Any]:
+    """Read a file that must hold one JSON object.
+
+    Raises: UserError that begins with `failure`.
+    """
     path = folder / name
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -180,7 +184,7 @@ def _weight_files(folder: Path, library: str, variant: str | None) -> list[Path]
 
 
 def _parts(folder: Path, index: Path) -> list[Path]:
-    weight_map = _read_json(folder, index.name, f"{folder}: broken index of weights").get("weight_map")
+    weight_map = read_json(folder, index.name, f"{folder}: broken index of weights").get("weight_map")
     names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
     if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
         raise UserError(f"{index}: expected a weight_map onto safetensors files beside it, got {names[:3]}")
@@ -213,7 +217,7 @@ def _scheduler(source: DiffusionSource, pipeline: str, files: dict[str, Path]) -
     path = files.get("scheduler/scheduler_config.json")
     if path is None:
         raise UserError(f"{source.model}: scheduler/scheduler_config.json is missing")
-    own = _read_json(path.parent, path.name, f"{source.model}: broken scheduler").get("_class_name")
+    own = read_json(path.parent, path.name, f"{source.model}: broken scheduler").get("_class_name")
     name = source.scheduler or str(own)
     allowed = LAYOUTS[pipeline].schedulers
     if name not in allowed:
