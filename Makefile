@@ -8,7 +8,10 @@ PIP := $(PY) -m pip install --quiet --constraint constraints.txt
 # One thread a process is what makes pixels and gradients repeat; the trainer and the tests say so themselves.
 TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest
 
-OUT ?= out/demo
+# Each has a folder of its own, so that none goes on in another's.
+demo: OUT ?= out/demo
+shards: OUT ?= out/shards
+pretrain: OUT ?= out/run
 RECIPE ?= demo
 CONFIG ?= demo
 DATA ?= out/demo/data
@@ -16,7 +19,7 @@ CHECKPOINT ?= out/demo/run
 SEEDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shards pretrain evaluate test test-slow evidence bench lint format clean browser
+.PHONY: help setup demo shards pretrain evaluate test test-slow evidence bench lint format clean clean-out browser
 
 help:  ## say what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +37,16 @@ setup: $(INSTALLED)  ## make .venv with everything in it (6 GB, a few minutes)
 demo: setup  ## render, pretrain, evaluate and report on the built-in model    [OUT=out/demo]
 	$(PY) -m demo --out $(OUT)
 
-shards: setup  ## render a data set    RECIPE=recipe.yaml|preset|dataset.json OUT=folder|s3://…  [ARGS=…]
+shards: setup  ## render a data set    RECIPE=recipe.yaml|preset|dataset.json [OUT=out/shards|s3://…] [ARGS=…]
 	$(PY) -m factory render $(RECIPE) $(OUT) $(ARGS)
 
-pretrain: setup  ## train an encoder on a data set    DATA=… CONFIG=config.yaml|preset OUT=…  [ARGS=…]
+pretrain: setup  ## train an encoder on a data set    DATA=… CONFIG=config.yaml|preset    [OUT=out/run] [ARGS=…]
 	$(PY) -m trainer pretrain $(CONFIG) --data $(DATA) --out $(OUT) $(ARGS)
 
 evaluate: setup  ## score an encoder on other people's drawings    CHECKPOINT=…  [ARGS="--set emoji"]
 	$(PY) -m trainer evaluate $(CHECKPOINT) $(ARGS)
 
-browser:
+browser:  ## install chromium if it is missing: the report is tested in it
 	@command -v chromium >/dev/null || { echo "the report is tested in chromium: installing it"; apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || { echo "error: chromium is missing and could not be installed; remedy: install your system's chromium package" >&2; exit 1; }
 
@@ -65,5 +68,8 @@ lint: setup  ## ruff and mypy
 format: setup  ## let ruff mend what it can
 	$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
-clean:  ## remove what was made here (not .venv)
-	rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove caches and build leftovers; out/ and .venv stay
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+clean-out:  ## remove out/ with all data sets and runs in it, hours of work
+	rm -rf out
