@@ -15,34 +15,38 @@ import typer
 
 from factory.builtin.cli import app as builtin_app
 from manifests.errors import StoreError, UserError
+from manifests.target import check_file, check_folder, local_path
+from manifests.terminal import printable
+
+WATCH_S = 5.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(builtin_app, name="builtin")
 
 Source = Annotated[str, typer.Argument(metavar="RECIPE", help="a .yaml file, a preset or a data set's dataset.json")]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key, as in seed=7")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
 Data = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
 Price = Annotated[float | None, typer.Option(min=0, help="price of one worker (a GPU) for an hour")]
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(facts))
         return
     for name, value in facts.items():
         if value is None:
             continue
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        print(f"{name:18} {f'{value:.4g}' if isinstance(value, float) else shown}")
+        print(printable(f"{name:23} {f'{value:.4g}' if isinstance(value, float) else shown}"))
 
 
 @app.command()
 def plan(
     source: Source,
     groups: Annotated[int | None, typer.Option(min=1, help="number of groups instead of the recipe's")] = None,
-    images_per_s: Annotated[float | None, typer.Option(min=0, help="rate of one worker, for time and cost")] = None,
-    measure: Annotated[bool, typer.Option("--measure", help="measure the rate on this machine")] = False,
+    images_per_s: Annotated[float | None, typer.Option(help="rate of one worker, for time and cost")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="measure the rate here, with the weights")] = False,
     workers: Annotated[int, typer.Option(min=1, help="workers that will share the work")] = 1,
     price_per_hour: Price = None,
     changes: Changes = None,
@@ -50,11 +54,20 @@ def plan(
 ) -> None:
     """Say what a recipe will make: shards, images, and time, GPU-hours and cost at a rate."""
     from factory import estimate
+    from factory.prompts import read_prompts
     from factory.resolve import resolve
 
-    stream = resolve(_recipe(source, changes, groups))
-    rate = estimate.measure(stream) if measure else images_per_s
-    _print(estimate.estimate(stream, images_per_s=rate, workers=workers, price_per_hour=price_per_hour), as_json)
+    if images_per_s is not None and not images_per_s > 0:
+        raise UserError(f"--images-per-s {images_per_s:g}: expected a rate above 0")
+    recipe, rate = _recipe(source, changes, groups), images_per_s
+    prompts, _ = read_prompts(recipe.prompts)
+    if measure:
+        stream = resolve(recipe)
+        recipe, rate = stream.recipe, estimate.measure(stream)
+    facts = estimate.estimate(recipe, prompts, images_per_s=rate, workers=workers, price_per_hour=price_per_hour)
+    _print(facts, as_json)
+    if rate is None:
+        print("for hours and GPU-hours, give a worker's rate: --images-per-s RATE, or --measure", file=sys.stderr)
 
 
 def _recipe(source: str, changes: list[str] | None, groups: int | None) -> Any:
@@ -81,6 +94,8 @@ def render(
     from factory import job
     from factory.progress import show_progress
 
+    if inline and (workers or address):
+        raise UserError("--inline renders in this process alone: leave it out, or leave out --workers and --address")
     recipe = _recipe(source, changes, groups)
     if dry_run or limit:
         _look_first(recipe, out, limit)
@@ -101,15 +116,24 @@ def _look_first(recipe: Any, out: str, limit: int | None) -> None:
     """Print the resolved recipe, or draw its first groups."""
     from factory.resolve import resolve
 
+    path = None if limit is None else _sheet_path(out)
     stream = resolve(recipe)
-    if limit is None:
+    if limit is None or path is None:
         resolved = stream.recipe.model_dump(mode="json")
         print(json.dumps({"stream_id": stream.stream_id, "recipe": resolved, "identity": stream.identity}, indent=2))
         return
     from factory.contact_sheet import contact_sheet
 
-    path = Path(out)
-    print(contact_sheet(stream, limit, path if path.suffix == ".png" else path.with_name(path.name + ".png")))
+    print(contact_sheet(stream, limit, path))
+
+
+def _sheet_path(out: str) -> Path:
+    path = local_path(out)
+    if path.suffix not in ("", ".png"):
+        raise UserError(f"{out}: the contact sheet is a PNG: expected a name that ends in .png")
+    path = path.with_suffix(".png")
+    check_file(path)
+    return path
 
 
 def _tell_refused(work: Any) -> None:
@@ -118,7 +142,7 @@ def _tell_refused(work: Any) -> None:
 
     refused = refusals(work.store, work.records.values())
     for reason, count in refused.items():
-        print(f"quarantined: {count} views: {reason}", file=sys.stderr)
+        print(printable(f"quarantined: {count} views: {reason}"), file=sys.stderr)
 
 
 @app.command()
@@ -130,11 +154,13 @@ def rerender(
     out: Annotated[Path | None, typer.Option(help="folder for the images that were rendered again")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Render images again from their rows and compare; exit code 3 if one is not what it was."""
+    """Render images again from their rows and compare; exit code 3 if a stored one is damaged or another."""
     from factory import rerender as again
     from manifests import open_dataset
     from manifests.store import Store
 
+    if out is not None:
+        check_folder(out)
     opened = open_dataset(data)
     rows = again.choose_rows(opened, view=view, shard=shard, sample=sample)
     compared = list(again.rerender(Store.open(data), opened, rows))
@@ -162,8 +188,8 @@ def status(
         _print(facts, as_json)
         if not watch or facts["shards_done"] == facts["shards"]:
             return
-        time.sleep(5)
-        print()
+        print(end="" if as_json else "\n", flush=True)  # a pipe shall have each look at once
+        time.sleep(WATCH_S)
 
 
 @app.command()
@@ -176,7 +202,7 @@ def clean(
 
     gone = sweep(Store.open(out), dry_run=dry_run)
     for name in gone:
-        print(name)
+        print(printable(name))
     print(f"{'would remove' if dry_run else 'removed'} {len(gone)} objects", file=sys.stderr)
 
 
@@ -185,7 +211,8 @@ def main() -> None:
     try:
         app()
     except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        lines = map(printable, str(error).split("\n"))  # a recipe's mistakes have a line each
+        print("error: " + "\n".join(lines), file=sys.stderr)
         sys.exit(error.exit_code)
 
 

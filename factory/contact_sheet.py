@@ -15,8 +15,8 @@ from factory.render import Bench, draw_shard
 from factory.resolve import Stream
 from factory.segments import Segment
 from manifests.commit import Group
-from manifests.errors import UserError
 from manifests.images import decode_image
+from manifests.target import replaced
 
 GAP_PX = 4
 TEXT_PX = 14
@@ -39,7 +39,10 @@ def contact_sheet(stream: Stream, groups: int, path: Path) -> Path:
     finally:
         for generator in generators:
             generator.close()
-    return _write(sheet([group.prompt or "" for group in drawn], [_pictures(group) for group in drawn]), path)
+    page = sheet([group.prompt or "" for group in drawn], [_pictures(group) for group in drawn])
+    with replaced(path) as part:
+        page.save(part, format="PNG")
+    return path
 
 
 def _pictures(group: Group) -> list[np.ndarray | str]:
@@ -75,12 +78,3 @@ def _thumbnail(pixels: np.ndarray) -> Image.Image:
     image = Image.fromarray(pixels)
     image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
     return image
-
-
-def _write(page: Image.Image, path: Path) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        page.save(path, format="PNG")
-    except OSError as error:
-        raise UserError(f"{path}: the contact sheet cannot be written: {error.strerror or error}") from error
-    return path

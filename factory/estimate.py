@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from factory.generators.protocol import ViewRequest
 from factory.plan import cut_batches, plan_shard, request
+from factory.prompt_rows import PromptTable
 from factory.recipe import Recipe
 from factory.resolve import Stream
 from factory.segments import Segment
@@ -15,51 +17,52 @@ BYTES_PER_PIXEL = {"jpeg": 0.8, "webp": 0.7, "webp-lossless": 2.3, "png": 2.5}
 
 
 def estimate(
-    stream: Stream, *, images_per_s: float | None = None, workers: int = 1, price_per_hour: float | None = None
+    recipe: Recipe,
+    prompts: PromptTable,
+    *,
+    images_per_s: float | None = None,
+    workers: int = 1,
+    price_per_hour: float | None = None,
 ) -> dict[str, Any]:
-    """Say what the whole recipe amounts to; time and cost where a rate for one worker is given."""
-    recipe = stream.recipe
+    """Say what the whole recipe amounts to, without its weights; time and cost where a rate for one worker is given."""
     images = recipe.groups * recipe.views
     shards = -(-recipe.groups // recipe.groups_per_shard)
     facts: dict[str, Any] = {
         "name": recipe.name,
-        "stream_id": stream.stream_id,
         "groups": recipe.groups,
         "views": recipe.views,
         "images": images,
         "shards": shards,
-        "prompts": len(stream.prompts),
+        "prompts": len(prompts),
         "batch": recipe.batch,
-        "batches_per_shard": _batches(stream),
+        "batches_per_shard": _batches(recipe, prompts),
         "bytes": _bytes(recipe, images),
-        "licences": stream.licences,
     }
     if images_per_s:
         hours = images / images_per_s / 3600
-        facts |= {"images_per_s": images_per_s, "worker_hours": hours, "hours": hours / min(workers, shards)}
+        facts |= {"images_per_s": images_per_s, "gpu_hours": hours, "hours": hours / min(workers, shards)}
         facts |= {"cost": hours * price_per_hour} if price_per_hour is not None else {}
     return facts
 
 
-def _batches(stream: Stream) -> int:
+def _batches(recipe: Recipe, prompts: PromptTable) -> int | None:
     """Count the batches of the first shard, where no view is tried again; guidance scales do not share one."""
-    recipe = stream.recipe
-    assert isinstance(recipe.batch, int)
-    plan = plan_shard(recipe, stream.prompts, first_segment(stream), 0)
-    wanted = [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
+    if recipe.batch == "auto":
+        return None
+    wanted = _first_requests(recipe, prompts)
     return len(cut_batches(wanted, lambda source, one: one.guidance_scale, recipe.batch))
 
 
-def first_segment(stream: Stream) -> Segment:
-    """Return the segment that a new data set of this recipe begins with."""
-    recipe = stream.recipe
-    return Segment(
-        stream_id=stream.stream_id,
+def _first_requests(recipe: Recipe, prompts: PromptTable) -> list[tuple[int, ViewRequest]]:
+    segment = Segment(
+        stream_id="",
         first_group=0,
         groups=recipe.groups,
         groups_per_shard=recipe.groups_per_shard,
         first_shard=0,
     )
+    plan = plan_shard(recipe, prompts, segment, 0)
+    return [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
 
 
 def _bytes(recipe: Recipe, images: int) -> int | None:
@@ -87,9 +90,7 @@ def measure(stream: Stream, *, batches: int = 2) -> float:
     device = pick_device(recipe.device)
     generators = [open_generator(source, device=device, threads=recipe.threads) for source in recipe.sources]
     bench = Bench(recipe, generators, stream.fingerprints)
-    plan = plan_shard(recipe, stream.prompts, first_segment(stream), 0)
-    wanted = [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
-    cut = cut_batches(wanted, bench.key, recipe.batch)
+    cut = cut_batches(_first_requests(recipe, stream.prompts), bench.key, recipe.batch)
     chosen = [cut[i % len(cut)] for i in range(batches + 1)]
     render_batch(generators[chosen[0].source], chosen[0])
     begun = time.monotonic()

@@ -27,7 +27,7 @@ from factory.segments import read_recipe
 from manifests import seeds
 from manifests.commit import winners
 from manifests.dataset import DataSet
-from manifests.errors import UserError
+from manifests.errors import CorruptError, UserError
 from manifests.images import decode_image, pixel_hash
 from manifests.store import Store
 
@@ -38,18 +38,20 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How one view rendered again compares with the stored one."""
+    """How one view rendered again compares with the stored one; `psnr_db` is None where that cannot be read."""
 
     key: str
     view: int
-    is_equal: bool
-    psnr_db: float
+    is_equal: bool  # to the row's pixel hash
+    psnr_db: float | None
     must_be_equal: bool
     data: bytes
 
     @property
     def is_good(self) -> bool:
         """Say whether the promise was kept."""
+        if self.psnr_db is None:
+            return False
         return self.is_equal or (not self.must_be_equal and self.psnr_db >= TOLERANCE_DB)
 
 
@@ -58,8 +60,10 @@ def choose_rows(
 ) -> list[Row]:
     """Pick the ok views to render again: of one key (`KEY` or `KEY.v01`), of one shard, or a random share of all.
 
-    Raises: UserError when nothing is picked.
+    Raises: UserError when nothing is picked, or nothing in the data set was rendered.
     """
+    if data.version.kind == "adopted":
+        raise UserError(f"{data.url}: adopted, nothing to render")
     table = data.rows(shards=None if shard is None else [shard], ok_only=True)
     if view is not None:
         key, _, number = view.partition(".v")
@@ -145,7 +149,11 @@ def request_of(row: Row) -> ViewRequest:
 def _comparison(data: DataSet, recipe: Recipe, row: Row, pixels: np.ndarray, must_be_equal: bool) -> Comparison:
     encoded = encode(pixels, recipe.encode)
     is_equal = pixel_hash(pixels) == row["pixel_hash"]
-    distance = psnr_db(decode_image(encoded), data.image(row))
+    distance: float | None
+    try:
+        distance = psnr_db(decode_image(encoded), data.image(row))
+    except CorruptError:
+        distance = None
     return Comparison(row["key"], row["view"], is_equal, distance, must_be_equal, encoded)
 
 
@@ -168,12 +176,13 @@ def report(compared: Sequence[Comparison]) -> dict[str, Any]:
     """Say what was checked, bit-equality or a tolerance, and how it came out."""
     strict = sum(one.must_be_equal for one in compared)
     bad = [f"{one.key}.v{one.view:02d}" for one in compared if not one.is_good]
-    finite = [one.psnr_db for one in compared if math.isfinite(one.psnr_db)]
+    finite = [one.psnr_db for one in compared if one.psnr_db is not None and math.isfinite(one.psnr_db)]
     checked = "bit-equality" if strict == len(compared) else f"PSNR of at least {TOLERANCE_DB:.0f} dB"
     return {
         "images": len(compared),
         "checked": checked if strict in (0, len(compared)) else f"bit-equality for {strict}, else {checked}",
         "equal": sum(one.is_equal for one in compared),
+        "stored_image_unreadable": sum(one.psnr_db is None for one in compared),
         "lowest_psnr_db": min(finite) if finite else None,
         "not_as_promised": bad,
     }

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from factory import job, rerender
+from factory.__main__ import app
 from factory.job import Options, begin, finish
 from factory.recipe import Recipe
-from manifests import open_dataset
+from manifests import open_dataset, verify
 from manifests.errors import UserError
 from manifests.store import Store
 from tests.factory import recipes, tiny
+
+
+def tiny_recipe() -> Recipe:
+    grid = {"steps": 1, "guidance_scale": [1.0, 3.0]}
+    sources = [{"model": str(tiny.folder(layout)), **grid} for layout in ("sd15", "lcm")]
+    return Recipe.model_validate(recipes.settings(sources=sources))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data set of two sources with a guidance grid; read only."""
     out = tmp_path_factory.mktemp("rerender")
-    grid = {"steps": 1, "guidance_scale": [1.0, 3.0]}
-    sources = [{"model": str(tiny.folder(layout)), **grid} for layout in ("sd15", "lcm")]
-    work = begin(Recipe.model_validate(recipes.settings(sources=sources)), str(out), Options(inline=True))
+    work = begin(tiny_recipe(), str(out), Options(inline=True))
     job.run(work)
     finish(work)
     return out
@@ -65,6 +72,57 @@ def test_what_is_rendered_again_is_written_under_the_members_names(made: Path, t
     for path in tmp_path.iterdir():
         row = stored[path.name]
         assert path.read_bytes() == data.read(2, row["offset"], row["size"])
+
+
+@pytest.fixture
+def damaged(made: Path, tmp_path: Path) -> tuple[Path, str]:
+    """Copy the data set and flip a bit in one image of shard 1; returns the copy and the image's name."""
+    data = tmp_path / "damaged"
+    shutil.copytree(made, data)
+    opened = open_dataset(data)
+    row = opened.rows(shards=[1], ok_only=True).to_pylist()[3]
+    tar = data / opened.version.shards[1].shard.name
+    content = bytearray(tar.read_bytes())
+    content[row["offset"] + row["size"] // 2] ^= 1
+    tar.chmod(0o644)
+    tar.write_bytes(content)
+    return data, row["member"]
+
+
+def test_damaged_images_are_counted_rendered_again_and_written(
+    made: Path, damaged: tuple[Path, str], tmp_path: Path
+) -> None:
+    data, member = damaged
+    result = CliRunner().invoke(
+        app, ["rerender", str(data), "--shard", "1", "--out", str(tmp_path / "again"), "--json"]
+    )
+    facts = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert facts["equal"] == facts["images"] == facts["stored_image_unreadable"] == len(facts["not_as_promised"])
+    sound = open_dataset(made)
+    row = next(row for row in sound.rows(shards=[1]).to_pylist() if row["member"] == member)
+    assert (tmp_path / "again" / member).read_bytes() == sound.read(1, row["offset"], row["size"])
+
+
+def test_a_damaged_shard_is_mended_by_deleting_it_and_rendering_on(made: Path, damaged: tuple[Path, str]) -> None:
+    data, _ = damaged
+    assert verify(data, deep=True).problems
+    for path in [*data.glob("shards/shard-000001-*"), *data.glob("commits/shard-000001-*")]:
+        path.unlink()
+    work = begin(tiny_recipe(), str(data), Options(inline=True))
+    job.run(work)
+    assert finish(work) == open_dataset(made).root
+    assert verify(data, deep=True).problems == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_rendered(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.rerender.rerender", lambda *arguments: pytest.fail("rendered"))
+    result = CliRunner().invoke(app, ["rerender", str(made), "--shard", "1", "--out", "/proc/x"])
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith("/proc/x: ")
+    assert "\n" not in str(result.exception)
 
 
 def test_under_other_numerics_a_tolerance_is_checked(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
