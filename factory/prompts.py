@@ -35,13 +35,15 @@ class PromptConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str | None = None
-    format: Literal["auto", "text", "csv", "jsonl", "parquet"] = "auto"
-    columns: dict[Role, str] = Field(default_factory=dict)
-    texts: tuple[str, ...] | None = None
-    templates: tuple[str, ...] | None = None
-    words: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    order: Order = "sequential"
+    file: str | None = Field(None, description="a path, sought beside the recipe, or an fsspec URL; UTF-8")
+    format: Literal["auto", "text", "csv", "jsonl", "parquet"] = Field("auto", description="auto goes by the suffix")
+    columns: dict[Role, str] = Field(default_factory=dict, description="role: what the file calls its column")
+    texts: tuple[str, ...] | None = Field(None, description="prompts that stand in the recipe")
+    templates: tuple[str, ...] | None = Field(None, description="prompts with names in braces")
+    words: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="for each name in braces a list, or a file with a word a line"
+    )
+    order: Order = Field("sequential", description="which prompt a group shows")
 
     @model_validator(mode="after")
     def _one_source(self) -> PromptConfig:
@@ -107,21 +109,24 @@ def _read_file(file: str) -> bytes:
 
 def _parse(data: bytes, file: str, form: str, columns: Mapping[Any, str]) -> pa.Table:
     """Parse a prompt file into a table whose known columns carry our names and the user's own ones x_…"""
-    source = pa.BufferReader(data)
     try:
-        if form == "text":
-            table = pa.table(
-                {"prompt": [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]}
-            )
-        elif form == "csv":
-            table = arrow_csv.read_csv(source, parse_options=arrow_csv.ParseOptions(newlines_in_values=True))
-        elif form == "jsonl":
-            table = arrow_json.read_json(source, parse_options=arrow_json.ParseOptions(newlines_in_values=False))
-        else:
-            table = arrow_parquet.read_table(source)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+        return _named(_table(data, form), file, columns)
+    except UnicodeDecodeError as error:
+        raise UserError(f"prompts.file: {file}: not UTF-8 {form} (byte {error.start}): save it as UTF-8") from None
+    except pa.ArrowException as error:
         raise UserError(f"prompts.file: {file}: not {form}: {' '.join(str(error).split())[:200]}") from None
-    return _named(table, file, columns)
+
+
+def _table(data: bytes, form: str) -> pa.Table:
+    if form == "parquet":
+        return arrow_parquet.read_table(pa.BufferReader(data))
+    text = data.decode("utf-8-sig")  # Arrow checks values, but no header
+    if form == "text":
+        return pa.table({"prompt": [line.strip() for line in text.splitlines() if line.strip()]})
+    source = pa.BufferReader(data)
+    if form == "csv":
+        return arrow_csv.read_csv(source, parse_options=arrow_csv.ParseOptions(newlines_in_values=True))
+    return arrow_json.read_json(source, parse_options=arrow_json.ParseOptions(newlines_in_values=False))
 
 
 def _named(table: pa.Table, file: str, columns: Mapping[Any, str]) -> pa.Table:

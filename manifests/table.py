@@ -99,17 +99,21 @@ def _read_table(path: Path, columns: Columns) -> pa.Table:
         raise UserError(f"{path}: there is no such table")
     try:
         table: pa.Table = readers[path.suffix](path)
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}): save the table as UTF-8") from error
     except (pa.ArrowException, ValueError, OSError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     if not table.num_rows:
         raise UserError(f"{path}: the table has no rows")
-    if len(set(table.column_names)) < table.num_columns:
-        raise UserError(f"{path}: two columns have one name: there are {table.column_names}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: two columns have one name: there are {names}")
     return table
 
 
 def _read_csv(path: Path, columns: Columns) -> pa.Table:
     """Read texts as texts even where all look like numbers; an empty cell is null."""
+    path.read_bytes().decode()  # Arrow checks no header
     texts = {name: pa.string() for name in (columns.file, columns.caption, columns.split)}
     convert = pa.csv.ConvertOptions(column_types=texts, strings_can_be_null=True, null_values=[""])
     return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=convert)

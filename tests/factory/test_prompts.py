@@ -91,10 +91,28 @@ def test_a_bad_prompt_file_is_one_line(
     assert str(tmp_path / name) in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not text"):
-        read(file=str(tmp_path / "p.txt"))
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+@pytest.mark.parametrize(
+    ("suffix", "form", "text"),
+    [
+        ("txt", "text", "hällo\n"),
+        ("csv", "csv", "prompt\nhällo\n"),
+        ("csv", "csv", "prompt,x_ä\nhello,1\n"),
+        ("jsonl", "jsonl", '{"prompt": "hällo"}\n'),
+    ],
+)
+def test_a_file_in_another_encoding_is_one_line_with_the_remedy(
+    tmp_path: Path, suffix: str, form: str, text: str, encoding: str
+) -> None:
+    (tmp_path / f"p.{suffix}").write_bytes(text.encode(encoding))
+    with pytest.raises(UserError, match=f"p.{suffix}: not UTF-8 {form} .* save it as UTF-8") as error:
+        read(file=str(tmp_path / f"p.{suffix}"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_before_utf_8_is_no_part_of_a_column(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt\na cat\n", encoding="utf-8-sig")
+    assert read(file=str(tmp_path / "p.csv")).row(0).prompt == "a cat"
 
 
 TEMPLATES = ["a {animal} in {place}", "{animal}!"]

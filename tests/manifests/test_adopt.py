@@ -231,6 +231,8 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(source, tmp_path, rows
         ("bad.jsonl", "bad.jsonl: "),
         ("bad.csv", "bad.csv: "),
         ("bad.parquet", "bad.parquet: "),
+        ("excel.csv", r"excel.csv: not UTF-8 text \(byte 0\): save the table as UTF-8"),
+        ("excel.jsonl", r"excel.jsonl: not UTF-8 text \(byte 0\): save the table as UTF-8"),
         ("twice.csv", r"two columns have one name: there are \['file', 'x_a', 'x_a'\]"),
         ("huge.jsonl", "huge.jsonl: Python int too large"),
         ("deep.jsonl", "deep.jsonl: maximum recursion depth"),
@@ -247,6 +249,9 @@ def test_a_table_that_cannot_be_read_is_one_line(source, tmp_path, table, messag
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
+    for suffix in (".csv", ".jsonl"):
+        write_table(tmp_path / f"utf8{suffix}", lines())
+        (tmp_path / f"excel{suffix}").write_text((tmp_path / f"utf8{suffix}").read_text(), encoding="utf-16")
     with pytest.raises(UserError, match=message) as caught:
         adopt(source, tmp_path / "out", table=tmp_path / table)
     assert "\n" not in str(caught.value)
