@@ -35,9 +35,9 @@ class EncodeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codec: Codec = "jpeg"
+    codec: Codec = Field("jpeg", description="of the image files")
     quality: int = Field(95, ge=1, le=100, description="of the lossy codecs")
-    mark: bool = False
+    mark: bool = Field(False, description="embed the XMP statement that a model made the image")
 
     @model_validator(mode="after")
     def _check(self) -> EncodeConfig:

@@ -33,21 +33,27 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=100)
-    description: str = ""
-    licence: str | None = None
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    groups: int = Field(ge=1, le=999_999_999)
-    views: int = Field(ge=1, le=100)
-    groups_per_shard: int = Field(default=64, ge=1, le=100_000)
-    sources: tuple[DiffusionSource, ...] = Field(min_length=1)
-    prompts: PromptConfig
-    strategy: Independent = Independent()
-    encode: EncodeConfig = EncodeConfig.model_validate({})
-    judge: JudgeConfig = JudgeConfig.model_validate({})
-    batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = 8
-    threads: int = Field(default=1, ge=1, le=256)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    name: str = Field(min_length=1, max_length=100, description="of the data set, on its card")
+    description: str = Field(default="", description="for the card")
+    licence: str | None = Field(default=None, description="of the images; else the one that all generators share")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="decides every noise, every draw and the order")
+    groups: int = Field(ge=1, le=999_999_999, description="things to draw; asking for more later appends")
+    views: int = Field(ge=1, le=100, description="images of each group")
+    groups_per_shard: int = Field(default=64, ge=1, le=100_000, description="in one tar: the unit of work and retries")
+    sources: tuple[DiffusionSource, ...] = Field(min_length=1, description="generators, which share out the groups")
+    prompts: PromptConfig = Field(description="what to draw")
+    strategy: Independent = Field(default=Independent(), description="what makes images views of one thing")
+    encode: EncodeConfig = Field(default=EncodeConfig.model_validate({}), description="how an image becomes a file")
+    judge: JudgeConfig = Field(default=JudgeConfig.model_validate({}), description="which images are tried again")
+    batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        default=8, description="images drawn together, which decides bits; auto fills a GPU's memory and is 8 on a CPU"
+    )
+    threads: int = Field(default=1, ge=1, le=256, description="of a worker's processor, which decides bits")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="cpu, mps, cuda, cuda:N, or auto for the best",
+    )
 
 
 def presets() -> list[str]:

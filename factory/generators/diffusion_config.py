@@ -15,8 +15,8 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: str
-    scale: float = 1.0
+    path: str = Field(description="of a .safetensors file")
+    scale: float = Field(1.0, description="how strongly it counts")
 
 
 class DiffusionSource(BaseModel):
@@ -30,26 +30,28 @@ class DiffusionSource(BaseModel):
     # Where things lie and whose they are: the fingerprint stands for these in a data set's identity.
     LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "vae", "lora", "licence"})
 
-    family: Literal["diffusion"] = "diffusion"
-    model: str = Field(min_length=1)
+    family: Literal["diffusion"] = Field("diffusion", description="kind of generator")
+    model: str = Field(min_length=1, description="a diffusers folder, org/name@commit of the hub, or builtin:name")
     weight: float = Field(1.0, gt=0, description="share of the groups, relative to the other sources")
     licence: str | None = Field(None, description="overrides what the model's card says")
-    pipeline: str | None = None
+    pipeline: str | None = Field(None, description="class, instead of the one in the folder's model_index.json")
     variant: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$", description="weight files to take, such as fp16")
-    lora: tuple[Lora, ...] = ()
+    lora: tuple[Lora, ...] = Field((), description="low-rank changes, added into the weights")
     vae: str | None = Field(None, description="local folder of another AutoencoderKL")
-    scheduler: str | None = None
-    scheduler_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    scheduler: str | None = Field(None, description="class, instead of the folder's own")
+    scheduler_options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="laid over the folder's scheduler_config.json"
+    )
     eta: float = Field(0.0, ge=0, le=1, description="noise added in each step of DDIM or TCD")
-    steps: int = Field(30, ge=1, le=1000)
+    steps: int = Field(30, ge=1, le=1000, description="of denoising")
     guidance_scale: float | tuple[float, ...] = Field(7.5, description="one value, or a grid that the views share out")
     width: int | None = Field(None, ge=8, description="pixels; the pipeline's own size where absent")
-    height: int | None = Field(None, ge=8)
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    channels_last: bool = False
-    compile: bool = False
+    height: int | None = Field(None, ge=8, description="pixels; comes with width")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of weights and activations")
+    channels_last: bool = Field(False, description="memory layout; faster on some GPUs")
+    compile: bool = Field(False, description="compile the denoiser; slow to start, then faster")
     resize_px: int | None = Field(None, ge=8, description="shorter side after rendering")
-    resize_filter: Literal["lanczos", "bicubic"] = "lanczos"
+    resize_filter: Literal["lanczos", "bicubic"] = Field("lanczos", description="of resize_px")
 
     @model_validator(mode="after")
     def _check(self) -> DiffusionSource:

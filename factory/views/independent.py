@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from factory.views.protocol import Draw
 from manifests.seeds import view_seed
@@ -15,7 +15,7 @@ class Independent(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["independent"] = "independent"
+    name: Literal["independent"] = Field("independent", description="one prompt, and noise of its own for each view")
 
     def draw(self, seed: int, group: int, view: int, attempt: int) -> Draw:
         """Draw the view's own noise seed."""
