@@ -10,7 +10,8 @@ import typer
 
 from demo.report import SPLIT, TEST_SET, labelled_set_folder, write_report
 from demo.steps import Journal, Step, StepError, run_all
-from manifests.errors import UserError
+from manifests.errors import StoreError, UserError, remedy
+from manifests.target import check_folder, local_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,7 +36,9 @@ def demo_steps(out: Path, recipe: str, config: str, seed: int, groups: int | Non
 
 @app.command()
 def main(
-    out: Annotated[Path, typer.Option(help="Folder of the data set, the run and the report")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(parser=local_path, help="Folder of the data set, the run and the report")] = Path(
+        "out/demo"
+    ),
     recipe: Annotated[str, typer.Option(help="What to render: a preset or a YAML file")] = "demo",
     config: Annotated[str, typer.Option(help="How to train: a preset or a YAML file")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="The training seed")] = 0,
@@ -44,12 +47,12 @@ def main(
     ] = None,
 ) -> None:
     """Render, pretrain, evaluate and report; the same command again resumes where it stopped."""
+    check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     steps = demo_steps(out, recipe, config, seed, groups)
     journal = Journal(out / "steps.json")
     run_all(steps, journal)
-    seconds = {step.name: journal.seconds(step) for step in steps}
-    report = write_report(out, {step.name: step.text for step in steps}, seconds)
+    report = write_report(out, steps, journal)
     score = report.results["encoder"]["linear"]
     print(f"root {report.root}")
     print(
@@ -60,15 +63,18 @@ def main(
 
 
 def run_reporting(command: typer.Typer) -> int:
-    """Run a command line and return its exit code; a user's mistake is one line."""
+    """Run a command line and return its exit code; a user's mistake, a store's or a disk's failure is one line."""
     try:
         command()
     except StepError as error:
         print(f"error: {error}\nWhat went wrong stands above. The same command again resumes here.", file=sys.stderr)
         return error.exit_code
-    except UserError as error:
+    except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error.filename or 'the file system'}: {remedy(error)}", file=sys.stderr)
+        return StoreError.exit_code
     return 0
 
 

@@ -19,6 +19,7 @@ from demo.report import TEST_SET, labelled_set_folder
 from demo.steps import Journal, Step, run_all
 from manifests import open_dataset
 from manifests.errors import UserError
+from manifests.target import check_folder, local_path
 
 SPLIT = "test"
 MINIMUM_SEEDS = 3
@@ -104,7 +105,7 @@ def _budget(run: Path) -> str:
 @app.command()
 def main(
     data: Annotated[Path, typer.Option(help="The demo's data set; rendered if absent")] = Path("out/demo/data"),
-    out: Annotated[Path, typer.Option(help="Folder of the runs")] = Path("out/evidence"),
+    out: Annotated[Path, typer.Option(parser=local_path, help="Folder of the runs")] = Path("out/evidence"),
     recipe: Annotated[str, typer.Option(help="What to render: a preset or a YAML file")] = "demo",
     config: Annotated[str, typer.Option(help="How to train: a preset or a YAML file")] = "demo",
     seeds: Annotated[int, typer.Option(help="How many training seeds")] = MINIMUM_SEEDS,
@@ -113,6 +114,7 @@ def main(
     """Compare encoders of several seeds with the baselines on `test`; the same command again resumes."""
     if seeds < MINIMUM_SEEDS:
         raise UserError(f"--seeds {seeds}: evidence takes {MINIMUM_SEEDS} training seeds or more")
+    check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     run_all(evidence_steps(data, out, recipe, config, seeds), Journal(out / "steps.json"))
     text = row(

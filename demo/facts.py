@@ -95,7 +95,9 @@ class Report(Fact):
     render: Rendering
     pretrain: Pretraining
     seconds: float
-    steps: dict[str, float]
+    memory_peak_bytes: int  # that all processes of a step held together, in the step that took most
+    steps: dict[str, float]  # seconds
+    steps_memory_peak_bytes: dict[str, int]
     commands: dict[str, str]
     hardware: dict[str, str]
     versions: dict[str, str]

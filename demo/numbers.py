@@ -30,6 +30,16 @@ def fraction(key: str, value: float) -> Markup:
     return _number(key, value, percent(value))
 
 
+def memory(key: str, size_bytes: int) -> Markup:
+    """Show bytes as gibibytes."""
+    return _number(key, size_bytes, gibibytes(size_bytes))
+
+
+def gibibytes(size_bytes: int) -> str:
+    """Write bytes as gibibytes with one decimal."""
+    return f"{size_bytes / 2**30:.1f}{NBSP}GiB"
+
+
 def rate(key: str, value: float) -> Markup:
     """Show images a second."""
     return _number(key, value, f"{value:.1f} images/s")

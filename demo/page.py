@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from demo.facts import BASELINES, Report
 from demo.markup import Markup, element, raw
-from demo.numbers import count, duration, fraction, interval, percent, points, rate, signed_interval
+from demo.numbers import count, duration, fraction, interval, memory, percent, points, rate, signed_interval
 from demo.pictures import Exhibits
 from demo.sections import again, limits, neighbours, origins, results, samples, training
 
@@ -97,13 +97,18 @@ def _notice(report: Report) -> Markup:
     return element("p", element("b", "A smoke result: "), text, element("code", "make evidence"), ".", class_="notice")
 
 
+def _cost(report: Report) -> list[Markup | str]:
+    held = memory("memory_peak_bytes", report.memory_peak_bytes)
+    return [f"in {duration(report.seconds)} altogether, with ", held, " of memory at most"]
+
+
 def _chain(report: Report) -> Markup:
     rendered = f"{report.render.groups:,} groups of {report.render.views_per_group}"
     links = [
         ("Recipe", report.stream_ids[0][:12], rendered),
         ("Data set", report.root[:12], [rate("render.images_per_s", report.render.images_per_s), " rendered"]),
         ("Encoder", report.encoder_sha256[:12], [rate("pretrain.images_per_s", report.pretrain.images_per_s), " seen"]),
-        ("Number", percent(report.results["encoder"]["linear"].mean), f"in {duration(report.seconds)} altogether"),
+        ("Number", percent(report.results["encoder"]["linear"].mean), _cost(report)),
     ]
     boxes = [
         element("li", element("b", name), element("code", identity), element("span", note))

@@ -14,8 +14,10 @@ from demo.exhibits import neighbour_rows, read_metrics, sample_groups
 from demo.facts import Difference, Fact, LabelledSet, Pretraining, Rendering, Report, Score
 from demo.page import page
 from demo.pictures import Exhibits
+from demo.steps import Journal, Step
 from manifests import DataSet, open_dataset
 from manifests.errors import UserError
+from manifests.target import replaced
 
 TEST_SET = "clipart26"
 SPLIT = "dev"
@@ -33,13 +35,15 @@ def labelled_set_folder() -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, float]) -> Report:
+def write_report(out: Path, steps: Sequence[Step], journal: Journal) -> Report:
     """Write report.json and report.html into `out` from its data, run, evaluation and features."""
     data, tests = open_dataset(str(out / "data")), open_dataset(str(labelled_set_folder()))
     metrics = read_metrics(out / "run" / "metrics.jsonl")
     evaluation = json.loads((out / "evaluation.json").read_text())
     encoder = out / "run" / "encoder" / "model.safetensors"
     test_set = _test_set(tests)
+    seconds = {step.name: journal.seconds(step) for step in steps}
+    memory_peak_bytes = {step.name: journal.memory_peak_bytes(step) for step in steps}
     report = Report(
         date=provenance.now(),
         commit=provenance.commit(),
@@ -54,15 +58,22 @@ def write_report(out: Path, commands: Mapping[str, str], steps: Mapping[str, flo
         differences=_parsed(Difference, evaluation["differences"]),
         render=_rendering(data, out / "data" / "runs"),
         pretrain=_pretraining(metrics),
-        seconds=sum(steps.values()),
-        steps=dict(steps),
-        commands=dict(commands),
+        seconds=sum(seconds.values()),
+        memory_peak_bytes=max(memory_peak_bytes.values()),
+        steps=seconds,
+        steps_memory_peak_bytes=memory_peak_bytes,
+        commands={step.name: step.text for step in steps},
         hardware=provenance.hardware(),
         versions=provenance.versions(),
     )
-    (out / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (out / "report.html").write_text(page(report, _exhibits(out, data, tests, metrics)), encoding="utf-8")
+    _write(out / "report.json", report.model_dump_json(indent=2) + "\n")
+    _write(out / "report.html", page(report, _exhibits(out, data, tests, metrics)))
     return report
+
+
+def _write(path: Path, text: str) -> None:
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _parsed(model: type[F], values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, F]]:

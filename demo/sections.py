@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from demo.charts import Interval, compact, interval_plot, line_chart
 from demo.facts import MEASURES, METHODS, Report, Score
 from demo.markup import Markup, element, join
-from demo.numbers import duration, fraction, interval, percent, points, signed_interval
+from demo.numbers import duration, fraction, gibibytes, interval, percent, points, signed_interval
 from demo.pictures import Exhibits, NeighbourRow, Picture, SampleGroup
 
 DIFFERENCE = "Encoder minus this, linear"
@@ -183,7 +183,10 @@ def origins(report: Report, exhibits: Exhibits) -> Markup:
 
 def again(report: Report) -> Markup:
     """Show the commands that made all this."""
-    lines = [f"# {name}: {duration(report.steps[name])}\n{command}" for name, command in report.commands.items()]
+    lines = [
+        f"# {name}: {duration(report.steps[name])}, {gibibytes(report.steps_memory_peak_bytes[name])}\n{command}"
+        for name, command in report.commands.items()
+    ]
     return _section(
         "Do it again",
         "The same recipe on the same software and kind of processor gives the same root. All steps at once: make demo.",

@@ -1,4 +1,4 @@
-"""Runs one command line after another and remembers how long each took, so that a run in pieces still adds up.
+"""Runs one command line after another and remembers the time and memory of each, so that pieces still add up.
 
 Every command resumes by itself. A step that names its inputs is left out when nothing it reads has changed.
 """
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo.memory import MemoryWatch
 from manifests.errors import UserError
+from manifests.target import replaced
 
 
 class StepError(UserError):
@@ -45,38 +47,56 @@ class Step:
         return shlex.join(["python", "-m", *self.arguments]) + (f" > {self.product}" if self.captured else "")
 
 
+_FRESH: dict[str, Any] = {"seconds": 0.0, "memory_peak_bytes": 0, "finished": False, "inputs": ""}
+
+
 class Journal:
-    """The seconds that each step has taken so far, in a small file beside the results."""
+    """What each step has taken so far, in a small file beside the results.
+
+    Raises: UserError for a file that is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._steps: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+        self._steps = _read_steps(path) if path.is_file() else {}
 
     def seconds(self, step: Step) -> float:
         """Return how long the step has taken in all."""
         return float(self._entry(step)["seconds"])
+
+    def memory_peak_bytes(self, step: Step) -> int:
+        """Return the most memory that the step's processes have held together."""
+        return int(self._entry(step)["memory_peak_bytes"])
 
     def is_current(self, step: Step) -> bool:
         """Say whether the step ended well on the very files that it would read now."""
         done = self._entry(step)["finished"] and step.product.is_file()
         return bool(done and step.inputs and self._entry(step)["inputs"] == _fingerprint(step.inputs))
 
-    def add(self, step: Step, seconds: float, *, finished: bool) -> None:
-        """Record a run; repeating a command that had finished, to no effect, adds no time."""
+    def add(self, step: Step, seconds: float, memory_peak_bytes: int, *, finished: bool) -> None:
+        """Record a run; repeating a command that had finished, to no effect, changes nothing."""
         entry = self._entry(step)
         repeated = entry["finished"] and not step.inputs
         if not repeated:
-            entry["seconds"] = (0.0 if entry["finished"] else entry["seconds"]) + seconds
+            before = _FRESH if entry["finished"] else entry
+            entry["seconds"] = before["seconds"] + seconds
+            entry["memory_peak_bytes"] = max(before["memory_peak_bytes"], memory_peak_bytes)
         entry |= {"finished": finished, "inputs": _fingerprint(step.inputs)}
         self._steps[step.name] = entry
-        temporary = self._path.with_suffix(".part")
-        temporary.write_text(json.dumps(self._steps, indent=2) + "\n")
-        temporary.replace(self._path)
+        with replaced(self._path) as part:
+            part.write_text(json.dumps(self._steps, indent=2) + "\n")
 
     def _entry(self, step: Step) -> dict[str, Any]:
         entry = self._steps.get(step.name, {})
-        fresh = {"command": step.text, "seconds": 0.0, "finished": False, "inputs": ""}
-        return dict(entry) if entry.get("command") == step.text else fresh
+        return {"command": step.text, **_FRESH, **(entry if entry.get("command") == step.text else {})}
+
+
+def _read_steps(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        saved = json.loads(path.read_text())
+        return {name: dict(entry) for name, entry in saved.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged: delete it, the steps then tell their times anew") from None
 
 
 def run_all(steps: Sequence[Step], journal: Journal) -> None:
@@ -96,24 +116,31 @@ def run_all(steps: Sequence[Step], journal: Journal) -> None:
 
 def _run_timed(step: Step, journal: Journal) -> None:
     started = time.monotonic()
-    code = _run(step)
-    journal.add(step, time.monotonic() - started, finished=code == 0)
+    code, memory_peak_bytes = _run(step)
+    journal.add(step, time.monotonic() - started, memory_peak_bytes, finished=code == 0)
     if code != 0:
         raise StepError(
             f"the step “{step.name}” failed ({_ending(code)}): {step.text}", code if code > 0 else 128 - code
         )
 
 
-def _run(step: Step) -> int:
+def _run(step: Step) -> tuple[int, int]:
+    """Return the command's exit code and the most memory it held."""
     command = [sys.executable, "-m", *step.arguments]
     if not step.captured:
-        return _wait(subprocess.Popen(command))
+        return _watched(subprocess.Popen(command))
     temporary = step.product.with_suffix(".part")
     with temporary.open("wb") as file:
-        code = _wait(subprocess.Popen(command, stdout=file))
+        code, memory_peak_bytes = _watched(subprocess.Popen(command, stdout=file))
     if code == 0:
         os.replace(temporary, step.product)
-    return code
+    return code, memory_peak_bytes
+
+
+def _watched(child: subprocess.Popen[bytes]) -> tuple[int, int]:
+    with MemoryWatch(child.pid) as memory:
+        code = _wait(child)
+    return code, memory.peak_bytes
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:

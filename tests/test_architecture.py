@@ -28,6 +28,10 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+def all_sources() -> list[Path]:
+    return [path for package in (*PACKAGES, "demo", "benchmarks") for path in sources(package)]
+
+
 def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
         if isinstance(node, ast.Import):
@@ -161,21 +165,75 @@ def test_the_contract_alone_brings_no_training_library() -> None:
 
 def test_files_and_functions_stay_readable() -> None:
     long_files, long_functions = [], []
-    for package in (*PACKAGES, "demo"):
-        for path in sources(package):
-            text = path.read_text(encoding="utf8")
-            if text.count("\n") > 400:
-                long_files.append(str(path))
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 > 120:
-                    long_functions.append(f"{path}:{node.lineno} {node.name}")
+    for path in all_sources():
+        text = path.read_text(encoding="utf8")
+        if text.count("\n") > 400:
+            long_files.append(str(path))
+        for node in ast.walk(ast.parse(text)):
+            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            if is_function and (node.end_lineno or 0) - node.lineno + 1 > 80:
+                long_functions.append(f"{path}:{node.lineno} {node.name}")
     assert not long_files
     assert not long_functions
 
 
+RUNS_DATA = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.load_all"}
+RUNS_DATA |= {"yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load", "yaml.full_load_all"}
+UNPICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
+NEVER_TRUE = {"shell", "trust_remote_code", "allow_pickle"}
+
+
+def dangers(source: str) -> list[str]:
+    """Say what in a source could run code that comes as data."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found += [f"import {module}" for module in modules if top(module) in UNPICKLES]
+        if isinstance(node, ast.Call):
+            found += dangerous_call(ast.unparse(node.func), {k.arg: k.value for k in node.keywords})
+    return found
+
+
+def dangerous_call(name: str, keywords: dict[str | None, ast.expr]) -> list[str]:
+    wrong = [f"{k}={ast.unparse(v)}" for k, v in keywords.items() if k in NEVER_TRUE and not is_constant(v, False)]
+    if name.endswith("torch.load") and not is_constant(keywords.get("weights_only"), True):
+        wrong.append("torch.load without weights_only=True")
+    return [*wrong, *({name} & RUNS_DATA)]
+
+
+def is_constant(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
 def test_nobody_unpickles_or_evaluates() -> None:
-    dangerous = ("pickle.load", "weights_only=False", "yaml.load(", "shell=True", "trust_remote_code=True")
-    for package in (*PACKAGES, "demo"):
-        for path in sources(package):
-            text = path.read_text(encoding="utf8")
-            assert not [word for word in dangerous if word in text], path
+    found = {str(path): dangers(path.read_text(encoding="utf8")) for path in all_sources()}
+    assert not {path: what for path, what in found.items() if what}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "eval(text)",
+        "exec(text, {})",
+        "import pickle",
+        "from pickle import loads",
+        "import marshal as m",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=flag)",
+        "yaml.load(text, Loader)",
+        "os.system(command)",
+        "subprocess.run(command, shell=True)",
+        "subprocess.run(command,\n    shell = flag)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_what_could_run_data_would_be_found(source: str) -> None:
+    assert dangers(source)
+
+
+def test_what_only_looks_dangerous_is_left_alone() -> None:
+    harmless = "model.eval()\nre.compile(x)\ntorch.load(p, weights_only=True)\nyaml.safe_load(x)\nf(shell=False)"
+    assert dangers(harmless) == []

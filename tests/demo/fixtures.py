@@ -84,7 +84,14 @@ def report() -> Report:
             images_seen=154000, seconds=421.9, images_per_s=365.2, data_wait_fraction=0.0123, loss=2.914
         ),
         seconds=688.4,
+        memory_peak_bytes=3_435_973_836,
         steps={"render": 180.2, "pretrain": 430.1, "evaluate": 70.9, "embed": 7.2},
+        steps_memory_peak_bytes={
+            "render": 2_576_980_377,
+            "pretrain": 1_717_986_918,
+            "evaluate": 3_435_973_836,
+            "embed": 858_993_459,
+        },
         commands={
             "render": "python -m factory render demo out/demo/data",
             "pretrain": "python -m trainer pretrain demo --data out/demo/data --out out/demo/run",

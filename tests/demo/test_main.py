@@ -1,10 +1,15 @@
 """`python -m demo`: a failing step is the end of it, said in its own words."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
-from demo.__main__ import demo_steps
+import pytest
+import typer
+
+from demo.__main__ import app, demo_steps, run_reporting
+from manifests.errors import StoreError
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +37,52 @@ def test_the_steps_are_the_commands_one_would_type() -> None:
     ]
     assert steps[3].arguments[:3] == ("trainer", "embed", "out/run")
     assert steps[3].arguments[3].endswith("trainer/evaluation/sets/clipart26")
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("file", "a part of the path is a file: choose another target"),
+        ("file/demo", "a part of the path is a file: choose another target"),
+        ("/proc/nope", "there is no such bucket or folder"),
+        ("s3://bucket/demo", "s3://bucket/demo: expected a local path"),
+        ("damaged", "steps.json is damaged: delete it"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "steps.json").write_text('{"render": ')
+    monkeypatch.setattr(sys, "argv", ["demo", "--out", out])
+    assert run_reporting(app) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "code"),
+    [
+        (StoreError("s3://b/x: reset"), "error: s3://b/x: reset\n", 6),
+        (OSError(errno.ENOSPC, "full", "out/x"), "error: out/x: the disk is full: free some space and run", 6),
+    ],
+)
+def test_what_a_store_or_a_disk_fails_at_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: OSError, line: str, code: int
+) -> None:
+    broken = typer.Typer(pretty_exceptions_enable=False)
+
+    @broken.command()
+    def fail() -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["demo"])
+        assert run_reporting(broken) == code
+    assert line in capsys.readouterr().err

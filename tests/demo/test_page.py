@@ -71,13 +71,13 @@ def test_every_number_on_the_page_is_the_reports(watched: Watched) -> None:
     for key, value, text in shown:
         expected = reduce(lambda level, name: level[name], key.split("."), facts)
         assert float(value) == expected, key
-        scale = 1 if key.endswith((".images", "_per_s")) else 100
+        scale = {"images": 1, "images_per_s": 1, "memory_peak_bytes": 2**-30}.get(key.split(".")[-1], 100)
         assert written(scale * expected, text) <= 0.5 + 1e-9, (key, text)
     keys = {key for key, _, _ in shown}
     for method, measures in facts["results"].items():
         for measure in measures:
             assert {f"results.{method}.{measure}.{part}" for part in ("mean", "low", "high")} <= keys
-    assert {"render.images", "render.images_per_s", "pretrain.images_per_s", "chance"} <= keys
+    assert {"render.images", "render.images_per_s", "pretrain.images_per_s", "chance", "memory_peak_bytes"} <= keys
 
 
 def test_all_images_are_shown(watched: Watched) -> None:

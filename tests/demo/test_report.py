@@ -18,6 +18,7 @@ from demo.evidence import Comparison
 from demo.exhibits import neighbour_rows, read_features, read_metrics, sample_groups
 from demo.facts import Report
 from demo.report import write_report
+from demo.steps import Journal, Step
 from manifests import open_dataset
 from manifests.adopt import adopt
 from manifests.errors import UserError
@@ -100,8 +101,18 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return out
 
 
+def told(out: Path) -> Report:
+    """Write the report of two steps that have run."""
+    render = Step("render", ("factory", "render", "demo", "data"), out / "data")
+    pretrain = Step("pretrain", ("trainer", "pretrain", "demo"), out / "run")
+    journal = Journal(out / "steps.json")
+    journal.add(render, 5.0, 3 << 30, finished=True)
+    journal.add(pretrain, 40.5, 1 << 30, finished=True)
+    return write_report(out, [render, pretrain], journal)
+
+
 def test_the_report_holds_what_the_steps_left(out: Path) -> None:
-    write_report(out, {"render": "python -m factory render demo data"}, {"render": 5.0, "pretrain": 40.5})
+    told(out)
     saved = json.loads((out / "report.json").read_text())
     assert saved["label"] == "smoke"
     assert saved["root"] == open_dataset(out / "data").root
@@ -111,6 +122,10 @@ def test_the_report_holds_what_the_steps_left(out: Path) -> None:
     assert saved["pretrain"]["data_wait_fraction"] == pytest.approx((0.5 * 10 + 0.1 * 30) / 40)
     assert saved["pretrain"]["loss"] == 2.5
     assert saved["seconds"] == 45.5
+    assert saved["steps"] == {"render": 5.0, "pretrain": 40.5}
+    assert saved["memory_peak_bytes"] == 3 << 30
+    assert saved["steps_memory_peak_bytes"] == {"render": 3 << 30, "pretrain": 1 << 30}
+    assert saved["commands"]["render"] == "python -m factory render demo data"
     assert saved["chance"] == pytest.approx(1 / 3)
     assert saved["encoder_sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert saved["hardware"]["cores"].endswith("cores")
@@ -128,7 +143,7 @@ def test_the_report_reads_what_the_trainer_prints(out: Path) -> None:
     }
     printed = Evaluation("1", "clipart26", "root", "dev", [0], scored, compared).to_json()
     (out / "evaluation.json").write_text(printed)
-    made = write_report(out, {}, {})
+    made = told(out)
     assert made.results["random"]["knn"].mean == pytest.approx(1 / 3)
     assert made.differences["pixels"]["linear"].mean == 1.0
     assert made.differences["pixels"]["linear"].is_evidence is False
@@ -164,7 +179,7 @@ def test_a_run_without_a_window_is_an_error_with_the_remedy(tmp_path: Path) -> N
 
 
 def test_the_whole_page_is_written(out: Path) -> None:
-    write_report(out, {}, {})
+    told(out)
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert" in text
     assert "<script" not in text
