@@ -33,11 +33,15 @@ def train_diffusion(
     stage: Annotated[
         list[str] | None, typer.Option(help="autoencoder, text, denoiser, decoder; all by default.")
     ] = None,
-    autoencoder_images: Annotated[int | None, typer.Option(help="Images the autoencoder shall see.")] = None,
-    images: Annotated[int | None, typer.Option(help="Images the denoiser shall see; may be moved on resume.")] = None,
-    cooldown_images: Annotated[int | None, typer.Option(help="Over how many of them its rate falls to 0.")] = None,
-    decoder_images: Annotated[int | None, typer.Option(help="Images the decoder alone shall see.")] = None,
-    threads: Annotated[int, typer.Option(help="Processor threads.")] = 2,
+    autoencoder_images: Annotated[int | None, typer.Option(min=1, help="Images the autoencoder shall see.")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images the denoiser shall see; may be moved on resume.")
+    ] = None,
+    cooldown_images: Annotated[
+        int | None, typer.Option(min=1, help="Over how many of them its rate falls to 0.")
+    ] = None,
+    decoder_images: Annotated[int | None, typer.Option(min=1, help="Images the decoder alone shall see.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
 ) -> None:
     """Train autoencoder, text encoder, denoiser and decoder; to resume, run the same command again."""
     import torch
@@ -75,7 +79,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="An exported diffusers folder.")],
     data: Annotated[Path, typer.Argument(help="What emoji-data wrote.")],
     out: Annotated[Path, typer.Argument(help="Folder for quality.json and sheet.png.")],
-    threads: Annotated[int, typer.Option(help="Processor threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 2,
 ) -> None:
     """Measure how recognisable, varied and lifelike a model's pictures are, and how fast they come."""
     import torch

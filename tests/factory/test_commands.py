@@ -79,6 +79,14 @@ def test_a_contact_sheet_that_cannot_be_written_is_refused_before_it_is_drawn(
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
+@pytest.mark.parametrize("command", ["train-diffusion --data d --out o", "evaluate model data out"])
+def test_a_count_of_nothing_is_refused(command: str) -> None:
+    words = ["builtin", *command.split(), "--threads", "0"]
+    told = CliRunner().invoke(command_line.app, words, env={"COLUMNS": "200"})
+    assert told.exit_code == 2
+    assert "0 is not in the range x>=1" in told.output
+
+
 def test_adopted_images_have_nothing_to_render_again(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / "a.png")
