@@ -33,15 +33,15 @@ PREVIEW_PROMPTS = (
 STAGES = ("autoencoder", "text", "denoiser", "decoder")
 AUTOENCODER = Schedule(30_000, 16, 1e-3, warmup_images=1_600, cooldown_images=4_000, checkpoint_images=4_000)
 TEXT = Schedule(600_000, 256, 2e-3, warmup_images=12_800, cooldown_images=240_000, checkpoint_images=100_000)
-DENOISER = Schedule(500_000, 64, 1e-3, warmup_images=6_400, cooldown_images=300_000, checkpoint_images=32_000)
-DECODER = Schedule(22_000, 16, 1e-3, warmup_images=320, cooldown_images=21_000, checkpoint_images=2_000)
+DENOISER = Schedule(440_000, 64, 1e-3, warmup_images=6_400, cooldown_images=260_000, checkpoint_images=32_000)
+DECODER = Schedule(90_000, 16, 1e-3, warmup_images=320, cooldown_images=21_000, checkpoint_images=4_000)
 
 Say = Callable[[str, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
 class Widths:
-    """The sizes of the networks; the defaults are the shipped model's 7.9 M parameters."""
+    """The sizes of the networks; the defaults are the shipped model's 8.0 M parameters."""
 
     autoencoder: tuple[int, ...] = (16, 48, 80, 96)
     latent_channels: int = 16
