@@ -222,6 +222,7 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
             job.seen_numerics.append(here)
             job.ready_at_s = job.ready_at_s or time.monotonic()
         case Finished(record=record):
+            check_still_claimed(job.store, job.stream)
             ledger.finish(record.index)
             job.records[record.index] = record
             progress(record)

@@ -137,7 +137,7 @@ def check_same_recipe(store: Store, stream: Stream) -> None:
 
 
 def check_still_claimed(store: Store, stream: Stream) -> None:
-    """Refuse to publish where another job took over the folder, which it may while nothing is recorded.
+    """Refuse to go on where another job took over the folder, which it may while nothing is recorded.
 
     Raises: ConflictError.
     """

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from factory import job
+from factory.clean import clean
 from factory.recipe import Recipe
 from manifests import open_dataset, verify
 from manifests.errors import ConflictError, UserError
+from manifests.store import Store
 from tests.factory import cheap
 
 
@@ -65,12 +67,21 @@ def test_a_folder_with_one_finished_shard_keeps_its_recipe(tmp_path: Path) -> No
     assert (names(tmp_path / "recipes"), names(tmp_path / "segments")) == before
 
 
-def test_a_job_whose_folder_another_took_over_publishes_nothing(tmp_path: Path) -> None:
-    first = begin(tmp_path, cheap.recipe())
-    begin(tmp_path, cheap.recipe(seed=4))
+def test_a_job_whose_folder_another_took_over_ends_with_its_first_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.crew.Workshop", cheap.CheapWorkshop)
+    first = begin(tmp_path / "out", cheap.recipe())
+    begin(tmp_path / "out", cheap.recipe(seed=4))
+    with pytest.raises(ConflictError, match="another recipe took over this folder"):
+        job.run(first)
     with pytest.raises(ConflictError, match="another recipe took over this folder"):
         job.finish(first)
-    assert names(tmp_path / "versions") == []
+    assert names(tmp_path / "out" / "versions") == []
+    root = cheap.make(tmp_path / "out", cheap.recipe(seed=4))
+    assert root == cheap.make(tmp_path / "fresh", cheap.recipe(seed=4))
+    clean(Store.open(tmp_path / "out"))
+    assert names(tmp_path / "out" / "shards") == names(tmp_path / "fresh" / "shards")
 
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"licence": "MIT"}])
