@@ -15,7 +15,7 @@ class Independent(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["independent"] = Field(default="independent", description="one prompt, noise of its own for each view")
+    name: Literal["independent"] = Field(default="independent", description="one prompt, own noise for each view")
 
     def draw(self, seed: int, group: int, view: int, attempt: int) -> Draw:
         """Draw the view's own noise seed."""
