@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from factory.builtin import quality
+from factory.builtin import folder, quality
+from factory.builtin.cli import app
 from factory.builtin.emoji_data import Drawing
 from factory.builtin.images import ImageSet, load
 
@@ -71,3 +76,16 @@ def test_the_contact_sheet_has_a_tile_for_every_prompt(count: int) -> None:
     rows = -(-count // 10)
     assert sheet.height % rows == 0
     assert sheet.width // 10 >= 2 * 64
+
+
+@pytest.mark.slow
+def test_the_evaluation_writes_its_speed_and_two_threads_draw_four_images_a_second(
+    drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(functools.partial(torch.set_num_threads, torch.get_num_threads()))
+    few = quality.Sizes(prompts=9, samples=8, groups=9, views=2)
+    monkeypatch.setattr(quality, "evaluate", functools.partial(quality.evaluate, sizes=few))
+    words = ["evaluate", str(folder("emoji-diffusion")), str(drawings), str(tmp_path), "--threads", "2"]
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    numbers = json.loads((tmp_path / "quality.json").read_text())
+    assert numbers["images_per_s"] >= 4
