@@ -17,7 +17,7 @@ from learning import checkpoint
 from manifests.errors import UserError
 
 LICENCE = "CC-BY-4.0"  # the strictest of the drawings' licences
-DEFAULTS = {"steps": 12, "guidance_scale": 3.0, "width": 64, "height": 64}
+DEFAULTS = {"steps": 12, "guidance_scale": 2.0, "width": 64, "height": 64}
 
 
 def export(run: Path, out: Path, *, widths: Widths = Widths(), commit: str | None = None) -> dict[str, Any]:
@@ -64,6 +64,8 @@ def _write(pipeline: Any, provenance: dict[str, Any], tokenizer: Path, out: Path
     for name in ("vocab.json", "merges.txt"):  # what transformers read before version 5
         shutil.copy(tokenizer / name, part / "tokenizer" / name)
     _load_in_float32_by_default(part / "text_encoder" / "config.json")
+    for config in part.glob("*/config.json"):
+        _forget_where_it_lay(config)
     (part / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     (part / "README.md").write_text(_card(provenance), encoding="utf-8")
     part.rename(out)
@@ -95,6 +97,13 @@ def _card(provenance: dict[str, Any]) -> str:
         drawings="\n".join(drawings),
         **provenance["defaults"],
     )
+
+
+def _forget_where_it_lay(config: Path) -> None:
+    """Remove the folder that diffusers loaded a part from: it tells others about this machine and nothing else."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)
+    config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _load_in_float32_by_default(config: Path) -> None:

@@ -124,7 +124,7 @@ class Run:
         prompts = [prompt for prompt in PREVIEW_PROMPTS for _ in range(4)]
         path = self.out / "denoiser" / "previews" / f"{images_seen:09d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet(sample(pipeline, prompts, steps=12, guidance=3, seed=0), columns=16).save(path)
+        sheet(sample(pipeline, prompts, steps=12, guidance=2, seed=0), columns=16).save(path)
 
 
 def finished_autoencoder(run: Path) -> Any:
