@@ -1,5 +1,6 @@
 """The Makefile: every target is told by `make help`, none goes on in another's folder, and `clean` spares results."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on
 
 
 def make(*arguments: str) -> str:
-    done = subprocess.run(
-        ["make", "--no-print-directory", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    # What the make that runs these tests was told is not for this one.
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    command = ["make", "--no-print-directory", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

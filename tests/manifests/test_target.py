@@ -2,6 +2,7 @@
 
 import os
 import resource
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,11 +52,24 @@ def test_asking_leaves_no_trace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_rights_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
+@pytest.fixture(name="locked_folder")
+def folder_of_another_user() -> Iterator[Path]:
+    """Yield a folder that may be read only, to a test that is not root while it runs."""
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        if is_root:
+            os.seteuid(65534)
+        yield folder
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_folder_without_rights_is_one_line_with_the_remedy(locked_folder: Path) -> None:
     with pytest.raises(UserError, match="permission denied: choose another target"):
-        check_folder(tmp_path / "run")
+        check_folder(locked_folder / "run")
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
