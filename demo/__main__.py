@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from demo.report import SPLIT, TEST_SET, labelled_set_folder, write_report
-from demo.steps import Journal, Step, StepError, run_all
-from manifests.errors import StoreError, UserError, remedy
+from demo.steps import Journal, Step, run_all
+from manifests.command_line import run_app
 from manifests.target import check_folder, local_path
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -62,21 +61,5 @@ def main(
     print(f"open {out / 'report.html'}")
 
 
-def run_reporting(command: typer.Typer) -> int:
-    """Run a command line and return its exit code; a user's mistake, a store's or a disk's failure is one line."""
-    try:
-        command()
-    except StepError as error:
-        print(f"error: {error}\nWhat went wrong stands above. The same command again resumes here.", file=sys.stderr)
-        return error.exit_code
-    except (UserError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {error.filename or 'the file system'}: {remedy(error)}", file=sys.stderr)
-        return StoreError.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run_reporting(app))
+    run_app(app)

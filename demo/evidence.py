@@ -6,18 +6,18 @@ What holds is decided by `trainer compare`; here it is only run, shown and writt
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from demo import provenance
-from demo.__main__ import run_reporting
 from demo.facts import BASELINES, Difference, Fact, Score
 from demo.report import TEST_SET, labelled_set_folder
 from demo.steps import Journal, Step, run_all
 from manifests import open_dataset
+from manifests.checkout import code_commit
+from manifests.command_line import run_app
 from manifests.errors import UserError
 from manifests.target import check_folder, local_path
 
@@ -64,7 +64,7 @@ def row(comparison: Comparison, *, root: str, budget: str, date: str, commit: st
     against = {baseline: comparison.differences[baseline]["linear"] for baseline in BASELINES}
     cells = [
         date[:10],
-        (commit or "none")[:12] + (" with local changes" if commit and " " in commit else ""),
+        (commit or "none")[:12] + (" with local changes" if commit and commit.endswith("-dirty") else ""),
         root[:12],
         budget,
         hardware,
@@ -122,7 +122,7 @@ def main(
         root=open_dataset(data).root,
         budget=_budget(out / "seed-0"),
         date=provenance.now(),
-        commit=provenance.commit(),
+        commit=code_commit(),
         hardware=", ".join(provenance.hardware().values()),
     )
     print(HEADER, text, sep="\n")
@@ -131,4 +131,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(run_reporting(app))
+    run_app(app)

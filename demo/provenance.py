@@ -1,10 +1,9 @@
-"""What a number needs beside it to mean something: commit, date, hardware, versions."""
+"""What a number needs beside it to mean something, besides the commit: date, hardware, versions."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,14 +14,6 @@ PACKAGES = ("viewmill", "torch", "timm", "diffusers", "transformers", "accelerat
 def now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def commit() -> str | None:
-    """Return the checkout's commit, marked when the tree differs from it; None outside a checkout."""
-    head = _git("rev-parse", "HEAD")
-    if head is None:
-        return None
-    return head + (" with local changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def hardware() -> dict[str, str]:
@@ -50,11 +41,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -16,6 +16,7 @@ from demo.page import page
 from demo.pictures import Exhibits
 from demo.steps import Journal, Step
 from manifests import DataSet, open_dataset
+from manifests.checkout import code_commit
 from manifests.errors import UserError
 from manifests.target import replaced
 
@@ -46,7 +47,7 @@ def write_report(out: Path, steps: Sequence[Step], journal: Journal) -> Report:
     memory_peak_bytes = {step.name: journal.memory_peak_bytes(step) for step in steps}
     report = Report(
         date=provenance.now(),
-        commit=provenance.commit(),
+        commit=code_commit(),
         root=data.root,
         stream_ids=sorted({shard.stream_id for shard in data.version.shards}),
         generators=sorted({name or "an unnamed source" for name in data.rows(["generator"])["generator"].to_pylist()}),

@@ -120,7 +120,9 @@ def _run_timed(step: Step, journal: Journal) -> None:
     journal.add(step, time.monotonic() - started, memory_peak_bytes, finished=code == 0)
     if code != 0:
         raise StepError(
-            f"the step “{step.name}” failed ({_ending(code)}): {step.text}", code if code > 0 else 128 - code
+            f"the step “{step.name}” failed ({_ending(code)}): {step.text}\n"
+            "What went wrong stands above. The same command again resumes here.",
+            code if code > 0 else 128 - code,
         )
 
 

@@ -14,13 +14,14 @@ from typing import Annotated, Any
 import typer
 
 from factory.builtin.cli import app as builtin_app
-from manifests.errors import StoreError, UserError
+from manifests.command_line import new_app, run_app
+from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
 from manifests.terminal import printable
 
 WATCH_S = 5.0
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = new_app(__doc__)
 app.add_typer(builtin_app, name="builtin")
 
 Source = Annotated[str, typer.Argument(metavar="RECIPE", help="a .yaml file, a preset or a data set's dataset.json")]
@@ -206,15 +207,5 @@ def clean(
     print(f"{'would remove' if dry_run else 'removed'} {len(gone)} objects", file=sys.stderr)
 
 
-def main() -> None:
-    """Run the command line; a user's mistake or a store's failure is one line."""
-    try:
-        app()
-    except (UserError, StoreError) as error:
-        lines = map(printable, str(error).split("\n"))  # a recipe's mistakes have a line each
-        print("error: " + "\n".join(lines), file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app)

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from manifests import adopt as adopting
 from manifests import open_dataset
+from manifests.command_line import new_app, run_app
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
-from manifests.errors import CorruptError, StoreError, UserError
+from manifests.errors import CorruptError, UserError
 from manifests.schema import VIEW_SCHEMA
 from manifests.store import Store
 from manifests.table import Columns
@@ -26,7 +27,7 @@ from manifests.terminal import printable
 from manifests.verify import verify as verify_dataset
 from manifests.version import newest, sound_versions
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = new_app(__doc__)
 
 Url = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -212,14 +213,5 @@ def _print_tenths(what: str, done: int, total: int) -> None:
         print(f"{what}: {done} of {total}", file=sys.stderr)
 
 
-def main() -> None:
-    """Run the command line; a user's mistake or a store's failure is one line."""
-    try:
-        app()
-    except (UserError, StoreError) as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app)

@@ -42,9 +42,8 @@ def said(module: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys:
     """Run a command line as if typed; return its exit code and what it says on stderr."""
     monkeypatch.setattr(sys, "argv", [module, *words])
     line = importlib.import_module(module)
-    run = getattr(line, "main" if module.endswith("__main__") else "app")
     with pytest.raises(SystemExit) as left:
-        run() if module.endswith("__main__") else line.run_app(run)
+        line.run_app(line.app)
     captured = capsys.readouterr()
     assert captured.out == ""
     return f"{left.value.code} {captured.err}"

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
-from trainer.command_line import new_app, run_app
 from trainer.evaluation.command import Checkpoint, compare, evaluate
 from trainer.exported import export_folder
 

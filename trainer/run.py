@@ -9,11 +9,11 @@ encoder/         the export, written last: its presence says that the run is fin
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from manifests.checkout import code_commit
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.target import replaced
@@ -96,18 +96,6 @@ def read_pinned(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise CorruptError(f"{path} is damaged: it must hold config, roots and order_version") from None
     return dict(saved)
-
-
-def code_commit() -> str | None:
-    """Return the commit of this checkout, marked where tracked files differ from it; None outside a checkout."""
-    checkout = Path(__file__).parents[1]
-    if not (checkout / ".git").exists():  # installed: whatever repository it lies in is another
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _reopen(url: str, root: str, folder: Path) -> DataSet:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from manifests.checkout import code_commit
 
 app = typer.Typer(help="Make the built-in generators again: data, training, export, evaluation.", no_args_is_help=True)
 
@@ -70,7 +71,7 @@ def export(
     """Write the newest averaged weights as an ordinary diffusers folder in half precision."""
     from factory.builtin.export import export as write
 
-    note = write(run, out, commit=_commit())
+    note = write(run, out, commit=code_commit())
     typer.echo(f"{out}: {note['parameters']['all'] / 1e6:.2f} M parameters, {note['denoiser_images_seen']} images seen")
 
 
@@ -93,13 +94,3 @@ def evaluate(
 
 def _print_line(stage: str, line: dict[str, float]) -> None:
     typer.echo(f"{stage}  " + "  ".join(f"{name} {value:.5g}" for name, value in line.items()))
-
-
-def _commit() -> str | None:
-    """Return the checkout's commit, if this is a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None

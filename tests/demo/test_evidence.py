@@ -24,7 +24,7 @@ def written(holds: bool = True) -> str:
         root="5be1a7" + "0" * 58,
         budget="100,000 images, 6.1 min a seed",
         date="2026-01-31T12:00:00+00:00",
-        commit="0123456789abcdef with local changes",
+        commit="0123456789abcdef-dirty",
         hardware="An Ordinary CPU, 2 cores, 24 GiB",
     )
 

@@ -1,15 +1,13 @@
 """`python -m demo`: a failing step is the end of it, said in its own words."""
 
-import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from demo.__main__ import app, demo_steps, run_reporting
-from manifests.errors import StoreError
+from demo.__main__ import app, demo_steps
+from manifests.command_line import run_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,32 +55,12 @@ def test_a_folder_that_cannot_be_used_is_one_line(
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "steps.json").write_text('{"render": ')
     monkeypatch.setattr(sys, "argv", ["demo", "--out", out])
-    assert run_reporting(app) == 2
+    with pytest.raises(SystemExit) as left:
+        run_app(app)
+    assert left.value.code == 2
     said = capsys.readouterr()
     assert said.err.startswith("error: ")
     assert words in said.err
     assert said.err.count("\n") == 1
     assert said.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "file"]
-
-
-@pytest.mark.parametrize(
-    ("error", "line", "code"),
-    [
-        (StoreError("s3://b/x: reset"), "error: s3://b/x: reset\n", 6),
-        (OSError(errno.ENOSPC, "full", "out/x"), "error: out/x: the disk is full: free some space and run", 6),
-    ],
-)
-def test_what_a_store_or_a_disk_fails_at_is_one_line(
-    capsys: pytest.CaptureFixture[str], error: OSError, line: str, code: int
-) -> None:
-    broken = typer.Typer(pretty_exceptions_enable=False)
-
-    @broken.command()
-    def fail() -> None:
-        raise error
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["demo"])
-        assert run_reporting(broken) == code
-    assert line in capsys.readouterr().err

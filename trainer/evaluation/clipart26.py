@@ -17,8 +17,8 @@ from PIL import Image
 
 from manifests.adopt import adopt
 from manifests.card import CardFacts
+from manifests.command_line import new_app, run_app
 from manifests.target import check_folder, local_path
-from trainer.command_line import new_app, run_app
 from trainer.evaluation.clipart_source import CLASS_FOLDERS, PACKAGES, Drawing, drawings, unpack_packages
 from trainer.evaluation.duplicates import components, near, thinned
 from trainer.evaluation.partition import deal, name_order

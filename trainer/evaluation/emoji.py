@@ -19,10 +19,10 @@ from PIL import Image
 
 from manifests.adopt import adopt
 from manifests.card import CardFacts
+from manifests.command_line import new_app, run_app
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import UserError
 from manifests.target import check_folder, local_path
-from trainer.command_line import new_app, run_app
 from trainer.evaluation.duplicates import connected, name_pairs, near
 from trainer.evaluation.partition import deal, name_order
 from trainer.evaluation.sets import SPLITS
