@@ -38,6 +38,10 @@ class ShardCache:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._checked: dict[Path, tuple[int, int, str]] = {}
 
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
     @classmethod
     def default(cls) -> ShardCache:
         """Open the user's cache: $VIEWMILL_CACHE or ~/.cache/viewmill, up to $VIEWMILL_CACHE_BYTES (50 GB)."""

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from manifests.errors import ConflictError, UserError
+from trainer.objective_config import AnyObjective, StableRepConfig
 
 PRESETS = Path(__file__).parent / "configs"
 
@@ -41,41 +42,51 @@ class EncoderConfig(_Section):
     size_px: int = Field(default=64, ge=8, le=1024)  # side of the square input
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-
-
-class ObjectiveConfig(_Section):
-    name: Literal["simclr", "stablerep"] = "stablerep"
-    temperature: float = Field(default=0.1, gt=0)
-    decoupled: bool = False  # leave positives out of the denominator (DCL)
-    hidden: int = Field(default=512, ge=1)  # width of the projection head
-    dimensions: int = Field(default=128, ge=1)  # width of the embedding that the loss compares
-    layers: int = Field(default=2, ge=1, le=4)
-    norm: Literal["batch", "layer"] = "batch"  # batch: statistics over all ranks
+    split: Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"] | None = (
+        None  # one backbone for its first channel, one for the others
+    )
 
 
 class OptimizerConfig(_Section):
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "sgd", "lars", "muon"] = "adamw"
     base_learning_rate: float = Field(default=1e-3, gt=0)  # per 256 images of a batch
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[float, float] = (0.9, 0.98)  # of adamw, and of muon's matrices' companions
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd, lars and muon
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # learning rate of a layer, of the next one's
     warmup_images: int | None = Field(default=None, ge=0)  # default: a twentieth of the run
     clip_norm: float = Field(default=1.0, gt=0)
+
+
+class ProbeConfig(_Section):
+    set: str = "clipart26"  # clipart26, emoji, or a labelled data set's folder or URL
+    every_images: int = Field(default=50_000, ge=1)
+    images: int = Field(default=2_000, ge=50)  # of the set, at most
 
 
 class RunConfig(_Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     images: int = Field(default=100_000, ge=1)  # length of the run; an image counts once, however often it is cropped
     batch_images: int = Field(default=256, ge=2)  # over all ranks
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # auto: bfloat16 where the processor has it
+    cache_groups: int | None = Field(default=None, ge=1)  # groups a rank sees at a time, for batches beyond its memory
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"  # auto: bfloat16 where there is such
+    compile: bool = False  # slow to start, then faster
+    gradient_checkpointing: bool = False  # recompute activations: less memory, a third slower
+    init: str | None = None  # an export or a run whose weights to begin with
     ema_half_life_images: int | None = Field(default=None, ge=1)  # export an average of the weights; default: the last
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
     checkpoint_images: int = Field(default=50_000, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+    keep_every_images: int | None = Field(default=None, ge=1)  # also keep checkpoints at multiples of this
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    probe: ProbeConfig | None = None  # score the encoder while it learns
     skip_budget: int = Field(default=10, ge=0)  # steps in a row that may be non-finite before the run gives up
-    augmentation: Literal["simclr", "stablerep", "weak", "none"] = "simclr"  # of every image, on the training device
+    augmentation: Literal["simclr", "stablerep", "infomin", "byol", "weak", "none"] = (
+        "simclr"  # of every image, on the training device
+    )
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: AnyObjective = StableRepConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
     @model_validator(mode="after")
@@ -93,7 +104,8 @@ class RunConfig(_Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights: all but how fast the run is, what it logs and when it gives up."""
-        free = {"log_images", "checkpoint_images", "keep_checkpoints", "skip_budget"}
+        free = {"log_images", "checkpoint_images", "keep_checkpoints", "keep_every_images", "skip_budget"}
+        free |= {"trackers", "probe", "compile", "gradient_checkpointing"}
         return self.model_dump(
             mode="json", exclude={**dict.fromkeys(free, True), "data": {"workers", "corrupt_budget"}}
         )

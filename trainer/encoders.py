@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learning.augment import normalise
+from learning.colour_spaces import convert
 from manifests.errors import CorruptError, UserError
 from trainer.config import EncoderConfig, nearest
 from trainer.exported import export_folder, read_export_config
@@ -30,20 +31,31 @@ class Preprocessing(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Maps normalised images to features.
+    """Maps normalised images to features; with a split, two backbones see a colour space's first and other channels.
 
     Shapes: [n, 3, size_px, size_px] -> [n, dimensions].
     """
 
-    def __init__(self, architecture: str, arguments: Mapping[str, Any], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        arguments: Mapping[str, Any],
+        preprocessing: Preprocessing,
+        split: str | None = None,
+    ) -> None:
         super().__init__()
         self.architecture, self.arguments = architecture, dict(arguments)
-        self.preprocessing = preprocessing
-        self.backbone = _create(architecture, arguments)
+        self.preprocessing, self.split = preprocessing, split
+        if split is None:
+            self.backbone = _create(architecture, arguments)
+        else:
+            self.backbone = SplitBackbone(architecture, arguments)
         self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images in 0 … 1 as the backbone wants them."""
+        if self.split is not None:
+            return convert(images, self.split)
         return normalise(images, self.preprocessing.mean, self.preprocessing.std)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -51,9 +63,22 @@ class Encoder(nn.Module):
         return features
 
 
+class SplitBackbone(nn.Module):
+    """Two backbones with joined features: for the first channel, and for the other two (CMC, arXiv:1906.05849)."""
+
+    def __init__(self, architecture: str, arguments: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.first = _create(architecture, {**arguments, "in_chans": 1})
+        self.others = _create(architecture, {**arguments, "in_chans": 2})
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([self.first(images[:, :1]), self.others(images[:, 1:])], dim=1)
+
+
 def build_encoder(config: EncoderConfig) -> Encoder:
     """Return a randomly initialised encoder; torch's generator decides the weights."""
-    return Encoder(config.backbone, config.arguments, Preprocessing(config.size_px, config.mean, config.std))
+    preprocessing = Preprocessing(config.size_px, config.mean, config.std)
+    return Encoder(config.backbone, config.arguments, preprocessing, config.split)
 
 
 def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, Preprocessing]:
@@ -78,7 +103,7 @@ def encoder_from_config(config: Mapping[str, Any]) -> Encoder:
     """Build the architecture that a timm `config.json` describes, with fresh weights."""
     pixels = config["pretrained_cfg"]
     preprocessing = Preprocessing(int(pixels["input_size"][-1]), tuple(pixels["mean"]), tuple(pixels["std"]))
-    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing)
+    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing, config.get("split"))
 
 
 def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from learning.checkpoint import load_newest, save_tensors
 from manifests.errors import UserError, explained
 from trainer.config import parse_config
+from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
@@ -63,7 +64,8 @@ def export_run(run: Path, out: Path) -> int:
     if found is None:
         raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
     images_seen, state = found
-    objective = build_objective(parse_config(saved["config"], str(run)))
+    config = parse_config(saved["config"], str(run)).model_copy(update={"init": None})
+    objective = build_objective(config, DataFacts(**saved["data_facts"]))
     objective.load_state_dict(state["ema"] or state["objective"])
     export(objective, out, {**saved, "images_seen": images_seen})
     return images_seen
@@ -93,6 +95,7 @@ def timm_config(encoder: Encoder) -> dict[str, Any]:
         "num_features": encoder.dimensions,
         "global_pool": _pool(encoder.backbone),
         "model_args": {**encoder.arguments},
+        **({"split": encoder.split} if encoder.split else {}),
         "pretrained_cfg": pretrained,
     }
 

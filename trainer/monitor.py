@@ -74,7 +74,7 @@ class Monitor:
             "images_per_s": (images_seen - self._logged_at) / elapsed_s,
             "data_wait_fraction": min(1.0, (wait_s - self._wait_before_s) / elapsed_s),
             "memory_peak_bytes": memory_peak_bytes(),
-            "seconds": self._seconds_before + time.perf_counter() - self._began,
+            "seconds": self._seconds(),
         }
         if self._file is not None and self._screen is not None:
             with explained(self._file.name):
@@ -84,6 +84,18 @@ class Monitor:
         self._logged_at = images_seen
         self._open_window(wait_s)
         return line
+
+    def write(self, images_seen: int, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a line of its own, such as a probe's; it is cut off with the others after a resume."""
+        line = {"images_seen": images_seen, **numbers, "seconds": self._seconds()}
+        if self._file is not None:
+            with explained(self._file.name):
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+        return line
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._began
 
     def sync(self) -> None:
         """Bring the lines to the disk: before a checkpoint that counts on them."""

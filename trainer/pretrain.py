@@ -11,29 +11,36 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from learning import checkpoint
-from learning.augment import augment, preset
 from learning.gather import all_reduce_sum
 from learning.guard import NonFiniteError, StopSignal
 from manifests.errors import UserError, explained
 from manifests.seeds import derive
+from trainer.cached import cached_backward, check_cacheable
+from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
+from trainer.crops import build_inputs
+from trainer.data_facts import DataFacts
 from trainer.distributed import check_launch, check_same_weights
 from trainer.export import export
 from trainer.monitor import Monitor
-from trainer.objectives.objective import Objective
-from trainer.order import sample_seeds
+from trainer.objective_config import TextConfig
+from trainer.objectives.inputs import Inputs
+from trainer.objectives.objective import Report
+from trainer.objectives.reports import effective_rank
+from trainer.probe import open_probe
 from trainer.run import Run, open_run
 from trainer.state import TrainingState
-from trainer.stream import Batch, Stream
+from trainer.stream import Stream
+from trainer.track import tracking
 
-_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}
+_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
@@ -42,17 +49,22 @@ def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
     Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite.
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
-    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
+    accelerator = Accelerator(
+        mixed_precision=_MIXED_PRECISION[config.precision], log_with=list(config.trackers) or None
+    )
     check_launch(accelerator.num_processes, os.environ)
     run = open_run(folder, config, urls)
     if run.is_finished:
         return True
-    state = TrainingState(config, accelerator.device)
+    stream, facts = open_stream(run, accelerator)
+    state = TrainingState(config, accelerator.device, facts)
+    if config.cache_groups:
+        check_cacheable(state.objective)
     if (found := checkpoint.load_newest(run.checkpoints)) is not None:
         state.load(*found)
-    stream = open_stream(run, state.images_seen, accelerator)
+    stream.start_groups = state.images_seen // config.data.views
     if accelerator.is_main_process:
-        run.pin()
+        run.pin(facts)
     try:
         is_finished = train(run, state, stream, accelerator)
     except NonFiniteError as error:
@@ -66,54 +78,56 @@ def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
 def train(run: Run, state: TrainingState, stream: Stream, accelerator: Accelerator) -> bool:
     """Take steps until the run has seen its images, or a signal asks to leave; both end in a checkpoint."""
     config, device = run.config, accelerator.device
-    model = accelerator.prepare_model(state.objective)
+    model = accelerator.prepare_model(torch.compile(state.objective) if config.compile else state.objective)
+    probe = open_probe(config, state.images_seen)
     monitor = Monitor(run.metrics, config, images_seen=state.images_seen, is_writer=accelerator.is_main_process)
-    with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor):
+    with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor), tracking(run, accelerator) as track:
         while state.images_seen < config.images and not stop.requested_anywhere(device):
-            images, ids = crops(next(batches), state.objective, config, device)
-            torch.manual_seed(derive(config.seed, f"step/{state.images_seen}/{accelerator.process_index}") >> 1)
+            inputs = build_inputs(next(batches), state.objective, config, device)
+            step_seed = derive(config.seed, f"step/{state.images_seen}/{accelerator.process_index}") >> 1
 
-            loss, report = model(images, ids)
-            loss.backward()
+            loss, report = backward(model, state, inputs, step_seed, accelerator)
             gradient_norm = state.step(loss)
 
             if gradient_norm is not None:
                 monitor.step(state.images_seen, {**report, "grad_norm": gradient_norm})
             if monitor.is_due(state.images_seen):
-                close_window(monitor, state, stream, device)
+                track(close_window(monitor, state, stream, device))
+            if probe is not None and probe.is_due(state.images_seen):
+                track(monitor.write(state.images_seen, probe.score(state)))
             if state.images_seen // config.checkpoint_images > state.saved_at // config.checkpoint_images:
                 save(run, state, monitor, accelerator)
         if monitor.has_open_window:
-            close_window(monitor, state, stream, device)
+            track(close_window(monitor, state, stream, device))
         if state.images_seen > state.saved_at:
             save(run, state, monitor, accelerator)
     return state.images_seen >= config.images
 
 
-def crops(batch: Batch, objective: Objective, config: RunConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Augment every image of a batch as often as the objective asks, each copy by a seed of its own.
+def backward(
+    model: nn.Module, state: TrainingState, inputs: Inputs, step_seed: int, accelerator: Accelerator
+) -> tuple[Tensor, Report]:
+    """Bring the global batch's gradient to the parameters; dropout and the like are drawn from the step's seed."""
+    torch.manual_seed(step_seed)
+    if state.config.cache_groups is None:
+        loss, report = model(inputs)
+        torch.autograd.backward(state.scaler.scale(loss))
+        return loss, report
+    scale = state.scaler.get_scale()
+    groups = state.config.cache_groups
+    return cached_backward(state.objective, inputs, groups, step_seed, accelerator.autocast, scale)
 
-    Shapes: normalised images [n, 3, S, S] and ids [n], where n = crops · b · m in this order.
-    """
-    b, m = batch.images.shape[:2]
-    pixels = batch.images.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2)  # [b·m, 3, H, W]
-    seeds = torch.from_numpy(sample_seeds(config.seed, batch.positions.numpy(), objective.crops * m, "augment"))
-    seeds = seeds.view(b, objective.crops, m).transpose(0, 1).reshape(objective.crops, b * m).to(device)
-    recipe, size_px = preset(config.augmentation), config.encoder.size_px
-    images = torch.cat([augment(pixels, of_crop, recipe, size_px) for of_crop in seeds])  # [crops·b·m, 3, S, S]
-    images = objective.encoder.normalize(images).contiguous(memory_format=torch.channels_last)
-    return images, objective.target_ids(batch).reshape(-1).repeat(objective.crops).to(device)
 
-
-def open_stream(run: Run, images_seen: int, accelerator: Accelerator) -> Stream:
-    """Open the run's data where it stopped; this rank's part of every global batch."""
+def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
+    """Open the run's data at their beginning, this rank's part of every global batch; and say what they hold."""
     config = run.config
-    return Stream(
+    text: TextConfig | None = getattr(config.objective, "text", None)
+    tokenizer = open_tokenizer(text) if text else None
+    stream = Stream(
         run.datasets,
         batch_groups=config.batch_groups,
         views=config.data.views,
         seed=config.seed,
-        start_groups=images_seen // config.data.views,
         weights=config.data.weights,
         window_groups=config.data.window_groups,
         size_px=config.data.size_px,
@@ -121,14 +135,19 @@ def open_stream(run: Run, images_seen: int, accelerator: Accelerator) -> Stream:
         corrupt_budget=config.data.corrupt_budget,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
+        captions=[captions(one, tokenizer, text.context) for one in run.datasets] if tokenizer and text else None,
     )
+    return stream, DataFacts(stream.stored_images, stream.classes, tokenizer.vocabulary if tokenizer else 0)
 
 
-def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> None:
+def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> dict[str, Any]:
     """Write one line of metrics; every rank takes part, since some numbers are sums over ranks."""
     unreadable = all_reduce_sum(torch.tensor(len(stream.unreadable), device=device))
-    monitor.close_window(
+    embeddings = state.objective.embeddings
+    rank = {} if embeddings is None else {"effective_rank": effective_rank(embeddings)}
+    return monitor.close_window(
         state.images_seen,
+        **rank,
         wait_s=stream.wait_s,
         lr=state.optimizer.param_groups[0]["lr"],
         skipped_steps=state.guard.skipped,
@@ -140,15 +159,21 @@ def save(run: Run, state: TrainingState, monitor: Monitor, accelerator: Accelera
     """Write a checkpoint, once all ranks are found to hold the same weights; it counts on metrics being on disk."""
     check_same_weights(state.objective)
     if accelerator.is_main_process:
-        facts, keep = state.state_dict(), run.config.keep_checkpoints
+        facts = state.state_dict()
         with explained(str(run.checkpoints), is_target=True):
             monitor.sync()
-            checkpoint.save(run.checkpoints, facts, images_seen=state.images_seen, keep_last=keep)
+            checkpoint.save(
+                run.checkpoints,
+                facts,
+                images_seen=state.images_seen,
+                keep_last=run.config.keep_checkpoints,
+                keep_every_images=run.config.keep_every_images,
+            )
     state.saved_at = state.images_seen
     accelerator.wait_for_everyone()
 
 
-def chosen_precision(config: RunConfig) -> Literal["float32", "bfloat16"]:
+def chosen_precision(config: RunConfig) -> Literal["float32", "bfloat16", "float16"]:
     """Resolve `auto`: bfloat16 where the processor computes in it, not where it would only be emulated."""
     if config.precision != "auto":
         return config.precision

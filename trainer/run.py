@@ -18,6 +18,7 @@ from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.target import replaced
 from trainer.config import RunConfig, check_same, parse_config
+from trainer.data_facts import DataFacts
 from trainer.order import ORDER_VERSION
 
 
@@ -49,21 +50,22 @@ class Run:
         """Return what an export says about where it comes from."""
         return {**read_pinned(self.folder), "images_seen": images_seen}
 
-    def pin(self) -> None:
+    def pin(self, facts: DataFacts) -> None:
         """Write config.json if this is the run's first start.
 
         Raises: UserError where it cannot be written.
         """
         path = self.folder / "config.json"
         if not path.exists():
-            facts = {
+            pinned = {
                 "config": self.config.model_dump(mode="json"),
                 "roots": [dataset.root for dataset in self.datasets],
+                "data_facts": facts.to_dict(),
                 "order_version": ORDER_VERSION,
                 "code": code_commit(),
             }
             with replaced(path) as part:
-                part.write_text(json.dumps(facts, indent=2) + "\n")
+                part.write_text(json.dumps(pinned, indent=2) + "\n")
 
 
 def open_run(folder: Path, config: RunConfig, urls: Sequence[str]) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,24 +11,30 @@ from torch.nn.utils import clip_grad_norm_
 
 from learning.ema import Ema
 from learning.guard import FiniteGuard
-from learning.optim import adamw, set_learning_rate
 from learning.schedule import ema_decay, warmup_cosine
+from trainer.begin import begin_with, checkpoint_activations
 from trainer.config import RunConfig
+from trainer.data_facts import DataFacts
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
+from trainer.optimizers import build_optimizer, set_learning_rate
 
 
 class TrainingState:
     """A run's changing part; a fresh one is a function of the config alone."""
 
-    def __init__(self, config: RunConfig, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, device: torch.device, facts: DataFacts = DataFacts()) -> None:
         torch.manual_seed(config.seed)
         self.config = config
         self.images_seen = 0
         self.saved_at = 0  # images seen at the newest checkpoint
-        self.objective = build_objective(config).to(device).to(memory_format=torch.channels_last)
-        groups = self.objective.param_groups(config.optimizer.weight_decay)
-        self.optimizer = adamw(groups, learning_rate=config.learning_rate, betas=config.optimizer.betas)
+        self.objective = build_objective(config, facts).to(device).to(memory_format=torch.channels_last)
+        if config.init is not None:
+            begin_with(self.objective, Path(config.init))
+        if config.gradient_checkpointing:
+            checkpoint_activations(self.objective)
+        self.optimizer = build_optimizer(self.objective, config.optimizer, config.learning_rate)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.ema = None if config.ema_half_life_images is None else Ema(self.objective)
         self.guard = FiniteGuard(config.skip_budget)
 
@@ -54,15 +61,17 @@ class TrainingState:
 
         Returns the gradient norm before clipping.
         """
+        self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.objective.parameters() if p.requires_grad]
         norm = clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
         set_learning_rate(self.optimizer, self.learning_rate)
         self.images_seen += self.config.batch_images
         taken = self.guard.is_finite(loss, norm)
         if taken:
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
             self.objective.after_step(self.images_seen)
             self._average()
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norm if taken else None
 
@@ -73,6 +82,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "guard": self.guard.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
 
     def load(self, images_seen: int, state: dict[str, Any]) -> None:
@@ -84,6 +94,7 @@ class TrainingState:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.guard.load_state_dict(state["guard"])
+        self.scaler.load_state_dict(state["scaler"])
 
     def _average(self) -> None:
         if self.ema is not None and self.config.ema_half_life_images is not None:

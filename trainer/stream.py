@@ -33,6 +33,19 @@ class Batch(NamedTuple):
     ids: torch.Tensor  # int64 [b], the positive_id of each group
     positions: torch.Tensor  # int64 [b], the slot of each group: global, unique, grows by the batch
     labels: torch.Tensor  # int64 [b], −1 where there is none
+    rows: torch.Tensor  # int64 [b, m], each image's place among all images that the data sets hold
+    tokens: torch.Tensor | None  # int64 [b, L], the groups' captions, where the stream was given them
+
+
+class _Group(NamedTuple):
+    """One group's chosen views, and what is known of it."""
+
+    images: NDArray[np.uint8]  # [m, H, W, 3]
+    id: int
+    label: int
+    rows: list[int]
+    dataset: int
+    group: int
 
 
 class Stream:
@@ -58,11 +71,15 @@ class Stream:
         rank: int = 0,
         world: int = 1,
         corrupt_budget: int = 16,
+        captions: Sequence[NDArray[np.int32]] | None = None,
     ) -> None:
+        self.captions = captions
         self.datasets = list(datasets)
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
         sizes = [_shard_sizes(index) for index in self._indexes]
+        stored = [index.offsets.size for index in self._indexes]
+        self._first_rows = np.concatenate([[0], np.cumsum(stored)]).astype(int).tolist()
         try:
             self.order = Order(sizes, seed=seed, weights=weights, window=window_groups)
         except ValueError as error:
@@ -74,6 +91,16 @@ class Stream:
         self.unreadable: dict[str, str] = {}  # key of the group -> why
         self.wait_s = 0.0
         self._lock = Lock()
+
+    @property
+    def stored_images(self) -> int:
+        """Count the images of all data sets."""
+        return int(self._first_rows[-1])
+
+    @property
+    def classes(self) -> int:
+        """Count the labels: one more than the largest."""
+        return 1 + max(int(index.label.max()) for index in self._indexes)
 
     def __iter__(self) -> Generator[Batch]:
         pending: deque[Future[Batch]] = deque()
@@ -95,21 +122,24 @@ class Stream:
         """Return this rank's part of the global batch whose first slot is `start`."""
         positions = rank_part(start, self.batch_groups, self.rank, self.world)
         slots = self.order.at(positions)
-        images, ids, labels = zip(
-            *(
-                self._readable(*slot)
-                for slot in zip(positions.tolist(), slots.dataset.tolist(), slots.group.tolist(), strict=True)
-            ),
-            strict=True,
-        )
+        found = [
+            self._readable(*slot)
+            for slot in zip(positions.tolist(), slots.dataset.tolist(), slots.group.tolist(), strict=True)
+        ]
         return Batch(
-            images=torch.from_numpy(np.stack(images)),  # [b, m, H, W, 3]
-            ids=torch.tensor(ids, dtype=torch.int64),
+            images=torch.from_numpy(np.stack([one.images for one in found])),  # [b, m, H, W, 3]
+            ids=torch.tensor([one.id for one in found], dtype=torch.int64),
             positions=torch.from_numpy(positions),
-            labels=torch.tensor(labels, dtype=torch.int64),
+            labels=torch.tensor([one.label for one in found], dtype=torch.int64),
+            rows=torch.tensor([one.rows for one in found], dtype=torch.int64),
+            tokens=None if self.captions is None else self._tokens(found),
         )
 
-    def _readable(self, position: int, dataset: int, group: int) -> tuple[NDArray[np.uint8], int, int]:
+    def _tokens(self, found: Sequence[_Group]) -> torch.Tensor:
+        assert self.captions is not None
+        return torch.from_numpy(np.stack([self.captions[one.dataset][one.group] for one in found]).astype(np.int64))
+
+    def _readable(self, position: int, dataset: int, group: int) -> _Group:
         """The group of a slot, or the first readable one of the same place in a later global batch.
 
         What failed before must not matter here: a resumed run has not seen it fail.
@@ -124,13 +154,15 @@ class Stream:
             f"slot {position} and its {_SUBSTITUTES - 1} substitutes are unreadable; choose another data set"
         )
 
-    def _group(self, position: int, dataset: int, group: int) -> tuple[NDArray[np.uint8], int, int]:
+    def _group(self, position: int, dataset: int, group: int) -> _Group:
         index = self._indexes[dataset]
         stored = index.offsets.shape[1]
         views = choose_views(self.seed, np.array([position]), stored, self.views)[0].tolist()
         shard = int(index.shard_position[group])
         images = [self._image(dataset, shard, int(index.offsets[group, v]), int(index.sizes[group, v])) for v in views]
-        return np.stack(images), int(index.positive_id[group]), int(index.label[group])
+        first = self._first_rows[dataset] + group * stored
+        rows = [first + view for view in views]
+        return _Group(np.stack(images), int(index.positive_id[group]), int(index.label[group]), rows, dataset, group)
 
     def _image(self, dataset: int, shard: int, offset: int, size: int) -> NDArray[np.uint8]:
         source = self.datasets[dataset]

@@ -1,6 +1,17 @@
 """Batched augmentation on the training device; every sample's result depends on its pixels, seed and recipe only."""
 
+from learning.augment.patches import jigsaw
 from learning.augment.pipeline import augment, normalise
-from learning.augment.recipe import PRESETS, Augmentation, Jitter, preset
+from learning.augment.recipe import PRESETS, Augmentation, Jitter, RandAugment, preset, preset_pair
 
-__all__ = ["PRESETS", "Augmentation", "Jitter", "augment", "normalise", "preset"]
+__all__ = [
+    "PRESETS",
+    "Augmentation",
+    "Jitter",
+    "RandAugment",
+    "augment",
+    "jigsaw",
+    "normalise",
+    "preset",
+    "preset_pair",
+]

@@ -23,11 +23,13 @@ from learning.augment.colour import (
     shift_hue_,
 )
 from learning.augment.draws import uniform
+from learning.augment.rand_augment import DRAWS, rand_augment_
 from learning.augment.recipe import Augmentation, Jitter
 from learning.augment.resample import resize, resized_crop
+from learning.augment.tones import solarize
 
 # One stream of random numbers per operation: a new one gets a new number, so that it changes no other's draws.
-_CROP, _FLIP, _JITTER, _GRAYSCALE, _BLUR, _DOWNSAMPLE = range(1, 7)
+_CROP, _FLIP, _JITTER, _GRAYSCALE, _BLUR, _DOWNSAMPLE, _SOLARIZE, _RAND_AUGMENT = range(1, 9)
 _SLICE_VALUES = 1 << 19  # floats worked on at a time on a CPU: two megabytes
 _BLUR_REFERENCE_PX = 224
 
@@ -63,13 +65,14 @@ def _augment(images: Tensor, seeds: Tensor, recipe: Augmentation, size_px: int) 
         jitter = recipe.jitter
         draws = uniform(seeds, _JITTER, 5)
         _where_(result, draws[:, 0] < jitter.probability, lambda part, of: _jitter_(part, draws[of, 1:], jitter))
+    _blur_(result, seeds, recipe)
+    if recipe.rand_augment is not None:
+        draws = uniform(seeds, _RAND_AUGMENT, recipe.rand_augment.operations * DRAWS)
+        rand_augment_(result, draws, recipe.rand_augment)
     drawn = uniform(seeds, _GRAYSCALE, 1)[:, 0] < recipe.grayscale_probability
     _where_(result, drawn, lambda part, of: grayscale_(part))
-    low, high = (sigma * size_px / _BLUR_REFERENCE_PX for sigma in recipe.blur_sigma_px)
-    draws_of_blur = uniform(seeds, _BLUR, 2)
-    sigmas_px = low + (high - low) * draws_of_blur[:, 1]
-    drawn = draws_of_blur[:, 0] < recipe.blur_probability
-    _where_(result, drawn, lambda part, of: gaussian_blur(part, sigmas_px[of], high))
+    drawn = uniform(seeds, _SOLARIZE, 1)[:, 0] < recipe.solarize_probability
+    _where_(result, drawn, lambda part, of: solarize(part, part.new_full((len(part),), 0.5)))
     return result
 
 
@@ -91,6 +94,14 @@ def _boxes(images: Tensor, seeds: Tensor, recipe: Augmentation) -> Tensor:
     if recipe.crop_area is None:
         return torch.tensor([0, 0, height, width], device=images.device).expand(len(images), 4)
     return random_boxes(uniform(seeds, _CROP, 22), height, width, recipe.crop_area, recipe.crop_aspect)
+
+
+def _blur_(images: Tensor, seeds: Tensor, recipe: Augmentation) -> None:
+    low, high = (sigma * images.shape[2] / _BLUR_REFERENCE_PX for sigma in recipe.blur_sigma_px)
+    draws = uniform(seeds, _BLUR, 2)
+    sigmas_px = low + (high - low) * draws[:, 1]
+    drawn = draws[:, 0] < recipe.blur_probability
+    _where_(images, drawn, lambda part, of: gaussian_blur(part, sigmas_px[of], high))
 
 
 def _coarsen(images: Tensor, indices: Tensor, share: float) -> Tensor:

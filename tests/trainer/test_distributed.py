@@ -16,9 +16,9 @@ from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
 from tests.trainer.processes import overrides, pretrain_words
 from trainer.config import load_config
+from trainer.crops import build_inputs
 from trainer.distributed import check_launch, check_same_weights, own_columns
 from trainer.objectives import build_objective
-from trainer.pretrain import crops
 from trainer.stream import Stream
 
 GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
@@ -39,9 +39,10 @@ def one_step(url, preset, norm):
     stream = Stream(
         [open_dataset(url)], batch_groups=config.batch_groups, views=2, seed=0, rank=rank(), world=world_size()
     )
-    images, ids = crops(stream.batch(0), objective, config, CPU)
+    inputs = build_inputs(stream.batch(0), objective, config, CPU)
+    inputs = inputs._replace(crops=tuple(crop.double() for crop in inputs.crops))
     model = DistributedDataParallel(objective) if world_size() > 1 else objective
-    loss, report = model(images.double(), ids)
+    loss, report = model(inputs)
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in objective.parameters()])
     return {"report": report["loss"], "uneven": report["alignment"], "gradient": gradient}

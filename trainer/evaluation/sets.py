@@ -33,6 +33,12 @@ class Examples:
     labels: NDArray[np.int64]
     components: NDArray[np.int64]  # near-duplicates share one
 
+    def part(self, rows: NDArray[np.int64]) -> "Examples":
+        """Return some of the images."""
+        keys = [self.keys[row] for row in rows]
+        images, labels, components = self.images[rows], self.labels[rows], self.components[rows]
+        return Examples(self.root, self.label_names, keys, images, labels, components)
+
 
 def folder(name: str) -> Path:
     """Return where a shipped set lies.

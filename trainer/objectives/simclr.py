@@ -6,16 +6,20 @@ with `decoupled`, DCL: arXiv:2110.06848 eq. 6.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from trainer.config import RunConfig
+from trainer.encoders import Encoder
+from trainer.objective_config import SimClrConfig
 from trainer.objectives.contrastive import Contrastive
-from trainer.stream import Batch
+from trainer.objectives.inputs import Inputs
+from trainer.objectives.presets import crop
 
 
-class SimCLR(Contrastive):
-    crops = 2
+class SimClr(Contrastive):
+    def __init__(self, config: RunConfig, settings: SimClrConfig, encoder: Encoder) -> None:
+        super().__init__(config, settings, encoder)
+        self.crops = (crop(config, count=2),)
 
-    def target_ids(self, batch: Batch) -> Tensor:
-        views = batch.images.shape[1]
-        return batch.positions[:, None] * views + torch.arange(views, device=batch.positions.device)
+    def target_ids(self, inputs: Inputs) -> Tensor:
+        return inputs.images

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from trainer.config import RunConfig
+from trainer.encoders import Encoder
+from trainer.objective_config import StableRepConfig
 from trainer.objectives.contrastive import Contrastive
-from trainer.stream import Batch
+from trainer.objectives.inputs import Inputs
+from trainer.objectives.presets import crop
 
 
 class StableRep(Contrastive):
     views_needed = 2
 
-    def target_ids(self, batch: Batch) -> Tensor:
-        return batch.ids[:, None].expand(-1, batch.images.shape[1])
+    def __init__(self, config: RunConfig, settings: StableRepConfig, encoder: Encoder) -> None:
+        super().__init__(config, settings, encoder)
+        self.crops = (crop(config),)
+
+    def target_ids(self, inputs: Inputs) -> Tensor:
+        return inputs.ids
