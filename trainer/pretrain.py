@@ -29,6 +29,7 @@ from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
 from trainer.distributed import check_launch, check_same_weights
 from trainer.export import export
+from trainer.mirror import Mirror
 from trainer.monitor import Monitor
 from trainer.objective_config import TextConfig
 from trainer.objectives.inputs import Inputs
@@ -43,8 +44,10 @@ from trainer.track import tracking
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
+def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     """Train an encoder to the end, or go on with a run; False if a signal ended it early, with a checkpoint.
+
+    A run may live in a bucket: it is worked on in a local folder, and put after every save.
 
     Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite.
     """
@@ -53,7 +56,12 @@ def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
         mixed_precision=_MIXED_PRECISION[config.precision], log_with=list(config.trackers) or None
     )
     check_launch(accelerator.num_processes, os.environ)
-    run = open_run(folder, config, urls)
+    mirror = Mirror(str(out)) if "://" in str(out) else None
+    if mirror is not None:
+        if accelerator.is_main_process:
+            mirror.pull()
+        accelerator.wait_for_everyone()
+    run = open_run(Path(out) if mirror is None else mirror.folder, config, urls)
     if run.is_finished:
         return True
     stream, facts = open_stream(run, accelerator)
@@ -66,16 +74,20 @@ def pretrain(config: RunConfig, urls: Sequence[str], folder: Path) -> bool:
     if accelerator.is_main_process:
         run.pin(facts)
     try:
-        is_finished = train(run, state, stream, accelerator)
+        is_finished = train(run, state, stream, accelerator, mirror)
     except NonFiniteError as error:
         raise UserError(str(error)) from None
     if is_finished and accelerator.is_main_process:
         export(state.exported, run.encoder, run.provenance(state.images_seen))
+        if mirror is not None:
+            mirror.push()
     accelerator.wait_for_everyone()
     return is_finished
 
 
-def train(run: Run, state: TrainingState, stream: Stream, accelerator: Accelerator) -> bool:
+def train(
+    run: Run, state: TrainingState, stream: Stream, accelerator: Accelerator, mirror: Mirror | None = None
+) -> bool:
     """Take steps until the run has seen its images, or a signal asks to leave; both end in a checkpoint."""
     config, device = run.config, accelerator.device
     model = accelerator.prepare_model(torch.compile(state.objective) if config.compile else state.objective)
@@ -96,11 +108,11 @@ def train(run: Run, state: TrainingState, stream: Stream, accelerator: Accelerat
             if probe is not None and probe.is_due(state.images_seen):
                 track(monitor.write(state.images_seen, probe.score(state)))
             if state.images_seen // config.checkpoint_images > state.saved_at // config.checkpoint_images:
-                save(run, state, monitor, accelerator)
+                save(run, state, monitor, accelerator, mirror)
         if monitor.has_open_window:
             track(close_window(monitor, state, stream, device))
         if state.images_seen > state.saved_at:
-            save(run, state, monitor, accelerator)
+            save(run, state, monitor, accelerator, mirror)
     return state.images_seen >= config.images
 
 
@@ -155,7 +167,9 @@ def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device:
     )
 
 
-def save(run: Run, state: TrainingState, monitor: Monitor, accelerator: Accelerator) -> None:
+def save(
+    run: Run, state: TrainingState, monitor: Monitor, accelerator: Accelerator, mirror: Mirror | None = None
+) -> None:
     """Write a checkpoint, once all ranks are found to hold the same weights; it counts on metrics being on disk."""
     check_same_weights(state.objective)
     if accelerator.is_main_process:
@@ -169,6 +183,8 @@ def save(run: Run, state: TrainingState, monitor: Monitor, accelerator: Accelera
                 keep_last=run.config.keep_checkpoints,
                 keep_every_images=run.config.keep_every_images,
             )
+        if mirror is not None:
+            mirror.push()
     state.saved_at = state.images_seen
     accelerator.wait_for_everyone()
 

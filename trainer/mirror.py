@@ -1,0 +1,103 @@
+"""A run whose home is a bucket: worked on in a local folder, mirrored after every save, taken up on any machine.
+
+Objects are never overwritten. A checkpoint counts once its DONE lies in the bucket, which is put last and deleted first;
+an encoder once its viewmill.json does. Metrics travel as metrics/<images seen>.jsonl, one for each save.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from manifests.cache import ShardCache
+from manifests.store import Store
+
+_DONE = "DONE"
+_CHECKPOINT_FILES = ("state.json", "tensors.safetensors", _DONE)
+_ENCODER_MARK = "viewmill.json"
+
+
+class Mirror:
+    """The bucket's folder and its local twin."""
+
+    def __init__(self, url: str) -> None:
+        self._store = Store.open(url, create=True)
+        name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:32]
+        self.folder = ShardCache.default().folder / "runs" / name
+
+    def pull(self) -> None:
+        """Bring what the bucket has and this machine lacks: config, newest checkpoint, metrics, encoder.
+
+        Raises: StoreError where the bucket cannot be reached.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._get("config.json")
+        if (newest := self._newest()) is not None:
+            for file in _CHECKPOINT_FILES:
+                self._get(f"checkpoints/{newest}/{file}")
+            self._get_metrics()
+        encoder = [name for name, _ in self._store.list("encoder")]
+        if f"encoder/{_ENCODER_MARK}" in encoder:
+            for name in sorted(encoder, key=lambda one: one.endswith(_ENCODER_MARK)):
+                self._get(name)
+
+    def push(self) -> None:
+        """Put what is new here, and delete checkpoints that were dropped here.
+
+        Raises: StoreError where the bucket cannot be reached; UserError where it cannot be written.
+        """
+        self._put("config.json")
+        here = self._local_checkpoints()
+        for name in here:
+            for file in _CHECKPOINT_FILES:
+                self._put(f"checkpoints/{name}/{file}")
+        if here and (self.folder / "metrics.jsonl").is_file():
+            data = (self.folder / "metrics.jsonl").read_bytes()
+            self._store.put_bytes(data, f"metrics/{here[-1]}.jsonl")
+        self._drop(set(self._remote_checkpoints()) - set(here))
+        encoder = self.folder / "encoder"
+        for path in sorted(encoder.glob("*"), key=lambda one: one.name == _ENCODER_MARK):
+            self._put(f"encoder/{path.name}")
+
+    def _newest(self) -> str | None:
+        whole = [name for name in self._remote_checkpoints() if self._store.exists(f"checkpoints/{name}/{_DONE}")]
+        return whole[-1] if whole else None
+
+    def _remote_checkpoints(self) -> list[str]:
+        return [name for name in Store.open(f"{self._store.url}/checkpoints", create=True).folders() if _is_one(name)]
+
+    def _local_checkpoints(self) -> list[str]:
+        folder = self.folder / "checkpoints"
+        found = folder.glob(f"ckpt-*/{_DONE}") if folder.is_dir() else []
+        return sorted(path.parent.name for path in found)
+
+    def _get_metrics(self) -> None:
+        saved = [name for name, _ in self._store.list("metrics")]
+        if saved and not (self.folder / "metrics.jsonl").exists():
+            self._fetch(saved[-1], self.folder / "metrics.jsonl")
+
+    def _drop(self, names: set[str]) -> None:
+        for name in sorted(names):
+            for file in (_DONE, *_CHECKPOINT_FILES[:-1]):
+                self._store.delete(f"checkpoints/{name}/{file}")
+            self._store.delete(f"metrics/{name}.jsonl")
+
+    def _put(self, name: str) -> None:
+        if (self.folder / name).is_file():
+            self._store.put_file(self.folder / name, name)
+
+    def _get(self, name: str) -> None:
+        target = self.folder / name
+        if not target.exists() and self._store.exists(name):
+            self._fetch(name, target)
+
+    def _fetch(self, name: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".part-{target.name}")
+        self._store.get_file(name, part)
+        os.replace(part, target)
+
+
+def _is_one(name: str) -> bool:
+    return name.startswith("ckpt-") and name[5:].isdigit()
