@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learning.augment.draws import uniform
 
-_ORDER, _PLACE = 101, 102
+_ORDER, _PLACE = 101, 102  # streams of random numbers apart from the pipeline's
 
 
 def jigsaw(images: Tensor, seeds: Tensor, grid: int, patch_px: int) -> Tensor:
@@ -19,11 +19,11 @@ def jigsaw(images: Tensor, seeds: Tensor, grid: int, patch_px: int) -> Tensor:
     cell_px = images.shape[2] // grid
     if patch_px > cell_px:
         raise ValueError(f"patch_px is {patch_px}, expected at most the {cell_px} px of a cell")
-    cells = images[:, :, : grid * cell_px, : grid * cell_px].unflatten(3, (grid, cell_px)).unflatten(2, (grid, cell_px))
+    cells = images[:, :, : grid * cell_px, : grid * cell_px].reshape(*images.shape[:2], grid, cell_px, grid, cell_px)
     cells = cells.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # [B, grid², C, cell, cell]
     order = uniform(seeds, _ORDER, grid * grid).argsort(dim=1)  # [B, grid²]
     cells = cells[torch.arange(len(images), device=images.device)[:, None], order]
-    corners = (uniform(seeds, _PLACE, 2 * grid * grid) * (cell_px - patch_px + 1)).long().unflatten(1, (-1, 2))
+    corners = (uniform(seeds, _PLACE, 2 * grid * grid) * (cell_px - patch_px + 1)).long().view(-1, grid * grid, 2)
     return _windows(cells, corners, patch_px)
 
 

@@ -27,7 +27,7 @@ Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def rand_augment_(images: Tensor, draws: Tensor, settings: RandAugment) -> Tensor:
     """Apply the drawn operations in place. Shapes: [B, 3, H, W], float64 [B, operations * DRAWS] in [0, 1)."""
-    for layer in draws.unflatten(1, (settings.operations, DRAWS)).unbind(dim=1):
+    for layer in draws.view(-1, settings.operations, DRAWS).unbind(dim=1):
         which, whether, magnitude, sign = layer.unbind(dim=1)
         drawn = torch.where(whether < settings.probability, (which * len(OPERATIONS)).long(), len(OPERATIONS))
         strengths = _strengths(magnitude, settings)
@@ -37,14 +37,14 @@ def rand_augment_(images: Tensor, draws: Tensor, settings: RandAugment) -> Tenso
 
 
 def _strengths(draws: Tensor, settings: RandAugment) -> Tensor:
-    noise = torch.special.ndtri(draws.clamp(min=2.0**-53).contiguous())  # normal; 0 would be minus infinity
-    return (settings.magnitude + settings.magnitude_std * noise).clamp(0, _FULL) / _FULL
+    noise: Tensor = torch.special.ndtri(draws.clamp(min=2.0**-53).contiguous())  # normal; 0 would be minus infinity
+    return (noise * settings.magnitude_std + settings.magnitude).clamp(0, _FULL) / _FULL
 
 
 def _each_its_own_(images: Tensor, drawn: Tensor, strengths: Tensor, signs: Tensor) -> None:
     """Sort the images by operation, so that the device is asked only once how many drew which."""
     counts = drawn.bincount(minlength=len(OPERATIONS) + 1).tolist()
-    groups = drawn.argsort(stable=True).split(counts)[:-1]
+    groups = torch.split(drawn.argsort(stable=True), counts)[:-1]
     for indices, operation in zip(groups, OPERATIONS.values(), strict=True):
         if len(indices):
             part = operation(images.index_select(0, indices), strengths[indices], signs[indices])

@@ -36,7 +36,6 @@ class Augmentation:
     BYOL (grayscale, blur, solarize); InfoMin has blur, RandAugment, grayscale.
     """
 
-
     downsample_to: tuple[float, ...] = ()  # shares of the side, one of which is drawn; then enlarged again
     downsample_probability: float = 0.0
     crop_area: Range | None = None  # share of the image
@@ -69,7 +68,7 @@ PRESETS = {
         downsample_to=(1 / 4, 1 / 2),
         downsample_probability=0.05,
     ),
-    # InfoMin, arXiv:2005.10243: SimCLR's colours, crops from a fifth on, and RandAugment n2 m10 mstd0.5, each half the time.
+    # InfoMin, arXiv:2005.10243: SimCLR's colours, crops of a fifth or more, RandAugment n2 m10 mstd0.5.
     "infomin": replace(_SIMCLR, crop_area=(0.2, 1.0), rand_augment=RandAugment(2, 10.0, 0.5, probability=0.5)),
     "byol": _BYOL,
     "weak": Augmentation(crop_area=(0.5, 1.0), flip_probability=0.5),

@@ -1,7 +1,7 @@
 """Changes of tone, each image its own strength: what BYOL's solarize and RandAugment draw from.
 
 On images in [0, 1], [B, C, H, W]. What is defined on 8-bit levels (posterize, equalize) rounds to them first; on such
-images all agree with PIL, up to its rounding. Elementwise steps and whole numbers only: bits do not depend on the batch.
+images all agree with PIL, up to its rounding. Elementwise steps and whole numbers only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rotation, shear and translation of whole images, each image its own, bilinear, in elementwise steps only.
+"""Rotation, shear and translation of whole images, each image its own, bilinear.
 
 What comes from outside the image is filled; within it the border's pixels reach half a pixel out: as in PIL, whose
 convention the six coefficients follow too. An output pixel at (x, y) reads from (a x + b y + c, d x + e y + f), with
@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 
 def rotation(degrees: Tensor, height: int, width: int) -> Tensor:
@@ -25,7 +26,10 @@ def rotation(degrees: Tensor, height: int, width: int) -> Tensor:
 
 
 def shear(across: Tensor, down: Tensor) -> Tensor:
-    """Shift a row by `across` for each pixel it lies below the top, a column by `down`. Shapes: float64 [B] -> [B, 6]."""
+    """Shift a row by `across` for each pixel it lies below the top, a column by `down`.
+
+    Shapes: float64 [B] -> [B, 6].
+    """
     one, zero = torch.ones_like(across), torch.zeros_like(across)
     return torch.stack([one, across, zero, down, one, zero], dim=1)
 
@@ -46,27 +50,8 @@ def warp(images: Tensor, coefficients: Tensor, fill: tuple[float, ...]) -> Tenso
     x = torch.arange(width, device=images.device, dtype=torch.float64) + 0.5
     y = torch.arange(height, device=images.device, dtype=torch.float64)[:, None] + 0.5
     across, down = a * x + b * y + c, d * x + e * y + f  # [B, H, W]
-    left, right, to_right = _neighbours(across, width)
-    above, below, to_below = _neighbours(down, height)
-    upper = _blend(_pick(images, above, left), _pick(images, above, right), to_right)
-    lower = _blend(_pick(images, below, left), _pick(images, below, right), to_right)
+    sizes = images.new_tensor([width, height])
+    grid = torch.stack([across, down], dim=3).float() / sizes * 2 - 1  # the image's border at -1 and 1
+    seen = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
-    return torch.where(inside[:, None], _blend(upper, lower, to_below), images.new_tensor(fill)[:, None, None])
-
-
-def _neighbours(positions: Tensor, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the two nearest pixels, and the second one's weight."""
-    low = (positions - 0.5).floor()
-    share = (positions - 0.5 - low).float()
-    indices = low.long()
-    return indices.clamp(0, size_px - 1), (indices + 1).clamp(0, size_px - 1), share[:, None]
-
-
-def _pick(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    batch, channels, _, width = images.shape
-    places = (rows * width + columns).flatten(1)[:, None].expand(batch, channels, -1)
-    return images.flatten(2).gather(2, places).view_as(images)
-
-
-def _blend(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    return first * (1 - share) + second * share
+    return torch.where(inside[:, None], seen, images.new_tensor(fill)[:, None, None])
