@@ -1,4 +1,4 @@
-"""`python -m manifests`: list, show, verify and adopt data sets, at a path or any fsspec URL."""
+"""`python -m manifests`: list, show, verify, adopt and select data sets, at a path or any fsspec URL."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from manifests import adopt as adopting
 from manifests import open_dataset
+from manifests import selection as selecting
 from manifests.command_line import new_app, run_app
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
@@ -123,6 +124,7 @@ def _facts(data: DataSet) -> dict[str, Any]:
         "name": version.name,
         "licence": version.licence,
         **_summary(version),
+        **({"where": version.selection.where, "shards lie in": data.homes.urls[1:]} if version.selection else {}),
         "views_per_group": version.views_per_group,
         "extension": version.extension,
         "shards": len(version.shards),
@@ -194,6 +196,27 @@ def adopt(
             progress=progress,
         )
     print(root)
+
+
+@app.command()
+def select(
+    source: Annotated[str, typer.Argument(help="folder or URL of the data set to select from")],
+    out: Annotated[str, typer.Argument(help="folder or URL of the view to make")],
+    where: Annotated[
+        str, typer.Option(help="SQL condition over the columns of the rows; in is a group of which every view matches")
+    ],
+    root: Root = None,
+    name: Annotated[str, typer.Option(help="name on the card")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only count")] = False,
+) -> None:
+    """Make a view: a data set that holds the groups that match, without copying a shard."""
+    data = open_dataset(source, root=root)
+    view = selecting.select(data, where, None if dry_run else out, name=name)
+    found, of = view.version, data.version
+    counts = f"{found.groups_ok} of {of.groups_ok} groups ({found.views_ok} images)"
+    print(f"{counts} in {len(found.shards)} of {len(of.shards)} shards", file=sys.stdout if dry_run else sys.stderr)
+    if not dry_run:
+        print(view.root)
 
 
 @contextmanager

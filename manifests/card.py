@@ -52,7 +52,9 @@ class CardFacts(BaseModel):
 
 
 def card_files(version: VersionDoc, facts: CardFacts) -> dict[str, bytes]:
-    """Return README.md, shards.txt and croissant.json of a version."""
+    """Return README.md, shards.txt and croissant.json of a version; only the first of a view: its tars hold more."""
+    if version.selection is not None:
+        return {"README.md": readme(version, facts).encode("utf-8")}
     return {
         "README.md": readme(version, facts).encode("utf-8"),
         "shards.txt": "".join(f"{name}\n" for name in tar_names(version)).encode("utf-8"),
@@ -88,6 +90,12 @@ def _front_matter(version: VersionDoc) -> dict[str, Any]:
         **_licence(version.licence),
         "tags": ["viewmill", "multi-view", "webdataset", *synthetic],
         "size_categories": [size_category(version.groups_ok)],
+        **(_loading(version) if version.selection is None else {}),
+    }
+
+
+def _loading(version: VersionDoc) -> dict[str, Any]:
+    return {
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": tar_names(version)}]}],
         "dataset_info": {"config_name": "default", "features": _features(version)},
     }
@@ -125,7 +133,10 @@ def _body(version: VersionDoc, facts: CardFacts) -> Iterator[str]:
         yield "All images were made by a generator: they show no real person, place or event.\n"
     yield f"Root: `{version.root()}` (generation {version.generation})\n"
     yield from _section("Labels", [f"{number}: {_one_line(name)}" for number, name in enumerate(version.label_names)])
-    yield _LOADING.replace("FIRST_VIEW", view_members(version)[0])
+    if version.selection is None:
+        yield _LOADING.replace("FIRST_VIEW", view_members(version)[0])
+    else:
+        yield _VIEW.format(parent=version.parent, where=_one_line(version.selection.where))
     yield from _section("Sources", facts.sources)
     if facts.command:
         yield f"## Made by\n\n    {facts.command}\n"
@@ -141,6 +152,22 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
         yield f"## {title}\n"
         yield "\n".join(f"- {line}" for line in lines) + "\n"
 
+
+_VIEW = """## Loading
+
+```python
+from manifests import open_dataset
+
+data = open_dataset("PATH OR URL")
+```
+
+This is a view: the groups of version `{parent}` of which every view matches
+
+> {where}
+
+It holds no image. The shards lie in the data sets that `places.json` names, and have other groups too, so no reader
+but ViewMill's can tell which of them belong to it.
+"""
 
 _LOADING = """## Loading
 

@@ -1,12 +1,14 @@
 """A finished data set as its readers see it: rows, groups and images, every byte checked before it is used.
 
-Only what the version names is ever read. A member is read at the offset its row gives; a tar is never scanned.
+Only what the version names is ever read. A member is read at the offset its row gives; a tar is never scanned. Of a
+view only the selected groups are shown; its shards are read where they lie, in the data set that it was selected from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,8 @@ from manifests.canonical import sha256_hex
 from manifests.documents import ShardFile, VersionDoc, VersionShard
 from manifests.errors import CorruptError, UserError
 from manifests.images import decode_image
-from manifests.rows import read_rows
+from manifests.places import Homes, read_places
+from manifests.rows import read_row_schema, read_rows
 from manifests.schema import OK
 from manifests.store import Store
 from manifests.version import newest, read_version, version_roots
@@ -55,12 +58,14 @@ class GroupIndex:
 class DataSet:
     """One version of a data set."""
 
-    def __init__(self, store: Store, version: VersionDoc, cache: ShardCache) -> None:
-        self.url = store.url
+    def __init__(self, homes: Homes, version: VersionDoc, cache: ShardCache, bits: bytes | None = None) -> None:
+        """Show a version whose files lie in `homes`; `bits` saves reading those of a selection."""
+        self.url = homes.urls[0]
         self.version = version
         self.root = version.root()
-        self._store = store
-        self._cache = cache
+        self.homes = homes
+        self.cache = cache
+        self._bits = bits
         self._positions = {(s.stream_id, s.index): position for position, s in enumerate(version.shards)}
 
     def rows(
@@ -68,7 +73,7 @@ class DataSet:
     ) -> pa.Table:
         """Read rows, all or those of the shards at some positions; `ok_only` leaves out views without an image.
 
-        Groups that were taken down are not shown.
+        Groups that were taken down, or that a selection leaves out, are not shown.
         Raises: CorruptError naming a row file that is not what the version says; UserError for an unknown column.
         """
         positions = range(len(self.version.shards)) if shards is None else shards
@@ -79,20 +84,65 @@ class DataSet:
 
     def _shard_rows(self, position: int, columns: list[str] | None, ok_only: bool) -> pa.Table:
         needed = None if columns is None else list(dict.fromkeys([*columns, "key", "status"]))
-        shard = self._shard(position)
-        expected, label = shard.groups * self.version.views_per_group, f"{self.url}/{shard.rows.name}"
-        table = self._opened(shard.rows, lambda path: read_rows(path, needed, expected=expected, label=label))
-        is_gone = pc.is_in(table["key"], value_set=pa.array(self.version.tombstones, pa.string()))
-        table = table.filter(pc.invert(is_gone))
+        table = self.stored_rows(position, needed)
+        table = table.filter(self.shown(position, table))
         if ok_only:
             table = table.filter(pc.equal(table["status"], OK))
         return table if columns is None else table.select(columns)
 
+    def stored_rows(self, position: int, columns: list[str] | None = None) -> pa.Table:
+        """Read the rows of a shard as they are stored, also of groups that are not shown.
+
+        Raises: CorruptError naming the row file; UserError for an unknown column.
+        """
+        shard = self._shard(position)
+        expected, label = shard.groups * self.version.views_per_group, f"{self.url}/{shard.rows.name}"
+        return self._opened(shard.rows, lambda path: read_rows(path, columns, expected=expected, label=label))
+
+    def row_schema(self, position: int) -> pa.Schema:
+        """Return the columns of a shard's rows, the maker's own at the end."""
+        rows = self._shard(position).rows
+        return self._opened(rows, lambda path: read_row_schema(path, label=f"{self.url}/{rows.name}"))
+
+    def shown(self, position: int, stored: pa.Table) -> pa.ChunkedArray:
+        """Say of each stored row of a shard whether its group is selected and was not taken down; reads `key`."""
+        is_gone = pc.is_in(stored["key"], value_set=pa.array(self.version.tombstones, pa.string()))
+        is_shown = pc.invert(is_gone)
+        if self.version.selection is None:
+            return is_shown
+        return pc.and_(is_shown, pa.array(np.repeat(self.selected(position), self.version.views_per_group)))
+
+    def selected(self, position: int) -> NDArray[np.bool_]:
+        """Say of each group of a shard whether it is selected, in the shard's order.
+
+        Raises: CorruptError if the selection's file is not what the version says.
+        """
+        shard = self._shard(position)
+        if self.version.selection is None:
+            return np.ones(shard.groups, np.bool_)
+        bits, first = self._selection_bits
+        part = bits[first[position] : first[position + 1]]
+        return np.unpackbits(part, count=shard.groups, bitorder="little").astype(np.bool_)
+
+    @cached_property
+    def _selection_bits(self) -> tuple[NDArray[np.uint8], list[int]]:
+        """Return the selection's bytes, and where those of each shard begin."""
+        assert self.version.selection is not None
+        file = self.version.selection.bits
+        data = self._opened(file, Path.read_bytes) if self._bits is None else self._bits
+        first = np.cumsum([0, *(-(-shard.groups // 8) for shard in self.version.shards)]).tolist()
+        if len(data) != first[-1]:
+            raise CorruptError(f"{self.url}/{file.name} has {len(data)} bytes: its version's shards need {first[-1]}")
+        return np.frombuffer(data, np.uint8), first
+
     def _opened(self, file: ShardFile, read: Callable[[Path], T]) -> T:
         try:
-            return read(self._cache.fetch(self._store, file.name, file.size, file.sha256))
+            return read(self._fetched(file))
         except FileNotFoundError:  # another process made room in the cache just now
-            return read(self._cache.fetch(self._store, file.name, file.size, file.sha256))
+            return read(self._fetched(file))
+
+    def _fetched(self, file: ShardFile) -> Path:
+        return self.cache.fetch(self.homes.of(file.name), file.name, file.size, file.sha256)
 
     def _shard(self, position: int) -> VersionShard:
         if not 0 <= position < len(self.version.shards):
@@ -132,8 +182,7 @@ class DataSet:
 
         Raises: CorruptError naming the shard.
         """
-        file = self._shard(position).shard
-        return self._cache.fetch(self._store, file.name, file.size, file.sha256)
+        return self._fetched(self._shard(position).shard)
 
     def read(self, position: int, offset: int, size: int) -> bytes:
         """Read `size` bytes at `offset` of the shard at a position.
@@ -181,9 +230,11 @@ def open_dataset(url: str | Path, *, root: str | None = None, cache: ShardCache 
     version = newest(store) if root is None else _version(store, root)
     if version is None:
         raise UserError(f"{store.url}: no finished version: {_what_is_there(store)}")
-    if version.format != 1 or version.selection is not None:
-        raise UserError(f"{store.url}: the version needs a newer ViewMill (format {version.format}, or a selection)")
-    return DataSet(store, version, cache or ShardCache.default())
+    if version.format != 1 or (version.kind == "selected") != (version.selection is not None):
+        found = f"format {version.format}, kind {version.kind}"
+        raise UserError(f"{store.url}: the version needs a newer ViewMill ({found})")
+    places = read_places(store) if version.selection else []
+    return DataSet(Homes(store, places), version, cache or ShardCache.default())
 
 
 def _version(store: Store, root: str) -> VersionDoc:

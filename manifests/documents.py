@@ -79,6 +79,16 @@ class VersionShard(BaseModel):
         return cls(**shared, views_ok=record.views.get("ok", 0))
 
 
+class Selection(BaseModel):
+    """Which groups of its shards a view holds: a bit a group, and the query that chose them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    where: str
+    groups: int = Field(ge=1)
+    bits: ShardFile
+
+
 class VersionDoc(BaseModel):
     """One finished version of a data set."""
 
@@ -93,7 +103,7 @@ class VersionDoc(BaseModel):
     extension: str = Field(pattern="^(jpg|png|webp)$")  # of the images, as in .v00.<extension>
     label_names: list[str] = []
     tombstones: list[str] = []  # keys of groups that were taken down
-    selection: str | None = None
+    selection: Selection | None = None  # of a view: the shards lie in another data set
     licence: str | None = None
     name: str = ""
 
@@ -114,13 +124,13 @@ class VersionDoc(BaseModel):
 
     @property
     def groups_ok(self) -> int:
-        """Count the groups that have images, those taken down included."""
-        return sum(shard.groups_ok for shard in self.shards)
+        """Count the groups that have images and are selected, those taken down included."""
+        return self.selection.groups if self.selection else sum(shard.groups_ok for shard in self.shards)
 
     @property
     def views_ok(self) -> int:
-        """Count the images."""
-        return sum(shard.views_ok for shard in self.shards)
+        """Count the images of these groups."""
+        return self.groups_ok * self.views_per_group if self.selection else sum(shard.views_ok for shard in self.shards)
 
     @property
     def tar_bytes(self) -> int:

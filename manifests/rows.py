@@ -73,6 +73,20 @@ def read_rows(
     return table.select(columns)
 
 
+def read_row_schema(path: Path, *, label: str) -> pa.Schema:
+    """Read the columns of a row file as format 1, the maker's own at the end.
+
+    Raises: CorruptError naming the file by its `label`; FileNotFoundError.
+    """
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            return conform(file.schema_arrow.empty_table()).schema.remove_metadata()
+    except FileNotFoundError:  # a cache's files may go at any time
+        raise
+    except (pa.ArrowException, OSError, UserError) as error:
+        raise CorruptError(f"{label}: no readable row file: {error}") from error
+
+
 def _decoded(file: pq.ParquetFile, columns: list[str] | None, expected: int | None) -> pa.Table:
     conform(file.schema_arrow.empty_table())  # types first, values after
     names = [name for name in file.schema_arrow.names if columns is None or name in columns]

@@ -23,7 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from manifests.errors import CorruptError, UserError, reached, remedy
 from manifests.shard import check_member_name
 
-REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt"})
+REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt", "places.json"})
 _TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]{32}\.tmp")  # of the name that it would have got
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}

@@ -21,15 +21,17 @@ from manifests.cache import check_file
 from manifests.canonical import sha256_hex
 from manifests.card import tar_names
 from manifests.commit import CommitLog, positive_id, sample_json, sample_key
-from manifests.dataset import open_dataset
+from manifests.dataset import DataSet, open_dataset
 from manifests.documents import CommitRecord, ShardFile, VersionDoc, VersionShard
 from manifests.errors import CorruptError
 from manifests.images import decode_image, pixel_hash
 from manifests.lineage import lineage_problems
+from manifests.places import Homes
 from manifests.rows import read_rows
 from manifests.schema import OK, VIEW_SCHEMA, rows_digest
 from manifests.shard import read_headers
 from manifests.store import Store
+from manifests.verify_selection import selection_problems, unusable_problems
 from manifests.version import sound_versions
 
 _LINES_PER_SHARD = 20
@@ -77,23 +79,25 @@ def verify(url: str | Path, *, deep: bool = False, root: str | None = None) -> R
         records = []
         report.problems.append(str(error))
     report.problems += lineage_problems(store, version, records)
+    report.problems += selection_problems(dataset) if version.selection else []
     seen: dict[str, set[int]] = defaultdict(set)
-    for shard in version.shards:
-        found = list(_shard_problems(store, version, shard, seen[shard.stream_id], deep))
+    for position, shard in enumerate(version.shards):
+        found = list(_shard_problems(dataset, position, seen[shard.stream_id], deep))
         left_off = len(found) - _LINES_PER_SHARD
         report.problems += found[:_LINES_PER_SHARD]
         report.problems += [f"{shard.shard.name}: and {left_off} more"] if left_off > 0 else []
         report.shards += 1
-        report.groups += shard.groups_ok
-        report.views += shard.views_ok
         report.bytes += shard.shard.size
+    report.groups, report.views = version.groups_ok, version.views_ok
     return report
 
 
 def _description_problems(store: Store, version: VersionDoc, latest: VersionDoc) -> Iterator[str]:
     if latest.root() != version.root():
         return  # an older version is not what the copies describe
-    wanted = {"dataset.json": latest.to_bytes(), "shards.txt": "".join(f"{n}\n" for n in tar_names(latest)).encode()}
+    wanted = {"dataset.json": latest.to_bytes()}
+    if latest.selection is None:
+        wanted["shards.txt"] = "".join(f"{name}\n" for name in tar_names(latest)).encode()
     for name, data in wanted.items():
         if not store.exists(name) or store.get_bytes(name) != data:
             yield f"{name}: not the copy of the newest version {latest.root()[:12]}; publish it again"
@@ -108,12 +112,11 @@ def _record_problems(version: VersionDoc, records: list[CommitRecord]) -> Iterat
             yield f"{shard.shard.name}: no commit record agrees with the version"
 
 
-def _shard_problems(
-    store: Store, version: VersionDoc, shard: VersionShard, seen: set[int], deep: bool
-) -> Iterator[str]:
+def _shard_problems(dataset: DataSet, position: int, seen: set[int], deep: bool) -> Iterator[str]:
+    version, shard = dataset.version, dataset.version.shards[position]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            parquet, problem = _fetched(store, shard.rows, Path(folder, "rows"))
+            parquet, problem = _fetched(dataset.homes, shard.rows, Path(folder, "rows"))
             expected = shard.groups * version.views_per_group
             table = read_rows(parquet, expected=expected, label=shard.rows.name)
         except CorruptError as error:
@@ -122,8 +125,10 @@ def _shard_problems(
         yield from problem
         yield from _table_problems(version, shard, table)
         yield from (f"{shard.rows.name}: {line}" for line in _twice(table, seen))
+        if version.selection:
+            yield from (f"{shard.rows.name}: {line}" for line in unusable_problems(dataset, position, table))
         try:
-            tar, problem = _fetched(store, shard.shard, Path(folder, "tar"))
+            tar, problem = _fetched(dataset.homes, shard.shard, Path(folder, "tar"))
         except CorruptError as error:
             yield str(error)
             return
@@ -131,7 +136,8 @@ def _shard_problems(
         yield from (f"{shard.shard.name}: {line}" for line in _tar_problems(tar, table, deep))
 
 
-def _fetched(store: Store, file: ShardFile, scratch: Path) -> tuple[Path, list[str]]:
+def _fetched(homes: Homes, file: ShardFile, scratch: Path) -> tuple[Path, list[str]]:
+    store = homes.of(file.name)
     local = store.local_path(file.name)
     if local is None:
         store.get_file(file.name, scratch)

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from manifests.dataset import open_dataset
-from manifests.documents import ShardFile, VersionDoc, VersionShard
+from manifests.documents import Selection, ShardFile, VersionDoc, VersionShard
 from manifests.errors import ConflictError, CorruptError
 from manifests.store import Store
 from manifests.version import named_files, newest, publish, read_version, sound_versions, versions
@@ -48,7 +48,7 @@ def test_what_is_no_content_changes_no_root(change):
         {"parent": "p"},
         {"label_names": ["a"]},
         {"tombstones": ["k"]},
-        {"selection": "s"},
+        {"selection": Selection(where="true", groups=1, bits=FILE)},
         {"extension": "png"},
         {"views_per_group": 3},
         {"shards": [SHARD, SHARD]},

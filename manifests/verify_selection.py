@@ -1,0 +1,83 @@
+"""Check a view against itself and against the version it was selected from: one line for every broken promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.dataset import DataSet
+from manifests.documents import VersionDoc
+from manifests.errors import CorruptError
+from manifests.schema import OK
+from manifests.store import Store
+from manifests.version import read_version, sound_versions
+
+_KEPT = ("views_per_group", "extension", "label_names", "licence")
+
+
+def selection_problems(dataset: DataSet) -> Iterator[str]:
+    """Say what is wrong with a view's bits, its source, and what it says of its source."""
+    version = dataset.version
+    assert version.selection is not None
+    try:
+        masks = [dataset.selected(position) for position in range(len(version.shards))]
+    except CorruptError as error:
+        yield str(error)
+        return
+    stored = dataset.homes.of(version.selection.bits.name).get_bytes(version.selection.bits.name)
+    if stored != b"".join(np.packbits(mask, bitorder="little").tobytes() for mask in masks):
+        yield f"{version.selection.bits.name}: expected zeros after the last group of each shard"
+    count = sum(int(mask.sum()) for mask in masks)
+    if count != version.selection.groups:
+        yield f"{version.selection.bits.name} selects {count} groups, expected {version.selection.groups}"
+    try:
+        source = dataset.homes.of(f"versions/{version.parent}.json")
+        parent = read_version(source, str(version.parent))
+    except CorruptError as error:
+        yield f"the source is missing: {error}"
+        return
+    yield from _parent_problems(version, parent)
+    yield from _later_problems(version, source)
+
+
+def _parent_problems(version: VersionDoc, parent: VersionDoc) -> Iterator[str]:
+    wrong = {name: getattr(version, name) for name in _KEPT if getattr(version, name) != getattr(parent, name)}
+    if wrong:
+        yield f"{version.object_name()}: {wrong}, expected { ({name: getattr(parent, name) for name in wrong}) }"
+    if version.generation != parent.generation + 1:
+        yield f"{version.object_name()}: generation {version.generation}, expected {parent.generation + 1}"
+    others = set(version.shards) - set(parent.shards)
+    yield from (f"{shard.shard.name}: its parent {version.parent} has no such shard" for shard in others)
+    forgotten = sorted(set(parent.tombstones) - set(version.tombstones))
+    if forgotten:
+        yield f"{len(forgotten)} groups that its parent took down, such as {forgotten[0]}, are not named as such"
+
+
+def _later_problems(version: VersionDoc, source: Store) -> Iterator[str]:
+    """Say whether the source has changed in a way that a view should follow."""
+    found, _ = sound_versions(source)
+    for later in found[:1]:
+        gone = sorted(set(later.tombstones) - set(version.tombstones))
+        if gone:
+            yield (
+                f"{source.url} has taken down {len(gone)} groups since, such as {gone[0]} "
+                f"(version {later.root()[:12]}): select from it again"
+            )
+
+
+def unusable_problems(dataset: DataSet, position: int, stored: pa.Table) -> Iterator[str]:
+    """Say which selected groups of a shard have no image or were taken down."""
+    try:
+        is_selected = np.repeat(dataset.selected(position), dataset.version.views_per_group)
+    except CorruptError:
+        return  # named before
+    if len(is_selected) != len(stored):
+        return
+    is_gone = pc.is_in(stored["key"], value_set=pa.array(dataset.version.tombstones, pa.string()))
+    unusable = pc.or_(is_gone, pc.not_equal(stored["status"], OK)).to_numpy()
+    keys = sorted(set(stored.filter(pa.array(is_selected & unusable))["key"].to_pylist()))
+    if keys:
+        yield f"{len(keys)} selected groups, such as {keys[0]}, have no image or were taken down"
