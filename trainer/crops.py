@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learning.augment import augment
-from learning.augment.patches import jigsaw
+from learning.augment import augment, jigsaw
 from trainer.config import RunConfig
 from trainer.objectives.inputs import Crop, Inputs
 from trainer.objectives.objective import Objective

@@ -1,6 +1,6 @@
 """A run whose home is a bucket: worked on in a local folder, mirrored after every save, taken up on any machine.
 
-Objects are never overwritten. A checkpoint counts once its DONE lies in the bucket, which is put last and deleted first;
+Objects are never overwritten. A checkpoint counts once its DONE is in the bucket, which is put last and deleted first;
 an encoder once its viewmill.json does. Metrics travel as metrics/<images seen>.jsonl, one for each save.
 """
 

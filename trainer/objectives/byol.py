@@ -17,9 +17,14 @@ from trainer.objective_config import ByolConfig, SimSiamConfig
 from trainer.objectives.contrastive import projection
 from trainer.objectives.inputs import Inputs, next_view, stacked
 from trainer.objectives.objective import Features, Objective, Report
-from trainer.objectives.presets import crop
+from trainer.objectives.presets import pair
 from trainer.objectives.reports import DIAGNOSED_ROWS, spread
 from trainer.objectives.teacher import Teacher, rising_momentum, unit
+
+
+def both(inputs: Inputs) -> Tensor:
+    """Join two kinds of crops. Shapes: [2, n, 3, S, S]."""
+    return torch.cat(inputs.crops)
 
 
 class Predictive(Objective):
@@ -27,11 +32,14 @@ class Predictive(Objective):
 
     def __init__(self, config: RunConfig, settings: ByolConfig | SimSiamConfig, encoder: Encoder) -> None:
         super().__init__()
-        self.crops = (crop(config, count=2),)
+        self.crops = pair(config)
         self.encoder, self.head = encoder, projection(settings, encoder.dimensions)
         wide = settings.dimensions
         self.predictor = ProjectionHead(wide, settings.predictor_hidden, wide, layers=2, norm=settings.norm)
         self.positives = settings.positives
+
+    def features(self, inputs: Inputs) -> Features:
+        return (self.encoded(both(inputs)),)
 
     def distance(self, projected: Tensor, targets: Tensor, inputs: Inputs) -> tuple[Tensor, Report]:
         """Mean of 2 - 2 cos of each prediction and the other crop's target. Shapes: both [2, n, D]."""
@@ -57,7 +65,7 @@ class Byol(Predictive):
         self.momentum, self.total_images = settings.momentum, config.images
 
     def features(self, inputs: Inputs) -> Features:
-        return self.encoded(inputs.crops[0]), self.targets(inputs.crops[0])
+        return self.encoded(both(inputs)), self.targets(both(inputs))
 
     @torch.no_grad()
     def targets(self, crops: Tensor) -> Tensor:

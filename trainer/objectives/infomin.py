@@ -25,7 +25,7 @@ class InfoMin(Moco):
 
     def __init__(self, config: RunConfig, settings: InfoMinConfig, encoder: Encoder) -> None:
         super().__init__(config, settings, encoder)
-        self.crops = (*self.crops, jigsaw_crop(config, settings))
+        self.crops = (*self.crops, jigsaw_crop(settings))
         self.beta, patches = settings.jigsaw_weight, settings.grid**2
         width = patches * encoder.dimensions
         self.jigsaw_head: nn.Module = ProjectionHead(

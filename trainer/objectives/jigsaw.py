@@ -5,21 +5,19 @@ Source: PIRL, arXiv:1912.01991 section 3.2; the 255 px crop, 3 x 3 grid and 64 p
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from learning.augment import preset
-from trainer.config import RunConfig
+from learning.augment import Augmentation
 from trainer.encoders import Encoder
 from trainer.objective_config import JigsawConfig
 from trainer.objectives.inputs import Crop
 
+_WHOLE = Augmentation(crop_area=(0.6, 1.0), flip_probability=0.5)
 
-def jigsaw_crop(config: RunConfig, settings: JigsawConfig) -> Crop:
-    """Return the crop that is cut: a large part of the image, with the run's own colours."""
-    recipe = replace(preset(config.augmentation), crop_area=(0.6, 1.0))
-    return Crop(recipe, settings.jigsaw_px, grid=settings.grid, patch_px=settings.patch_px)
+
+def jigsaw_crop(settings: JigsawConfig) -> Crop:
+    """Return the crop that is cut: a large part of the image, maybe mirrored, its colours untouched."""
+    return Crop(_WHOLE, settings.jigsaw_px, grid=settings.grid, patch_px=settings.patch_px)
 
 
 def patch_features(encoder: Encoder, patches: Tensor) -> Tensor:

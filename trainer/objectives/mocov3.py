@@ -17,7 +17,7 @@ from trainer.objective_config import MocoV3Config
 from trainer.objectives.contrastive import projection
 from trainer.objectives.inputs import Inputs, stacked
 from trainer.objectives.objective import Features, Objective, Report
-from trainer.objectives.presets import crop
+from trainer.objectives.presets import pair
 from trainer.objectives.reports import DIAGNOSED_ROWS, contrastive_report, spread
 from trainer.objectives.teacher import Teacher, rising_momentum, unit
 
@@ -27,7 +27,7 @@ class MocoV3(Objective):
 
     def __init__(self, config: RunConfig, settings: MocoV3Config, encoder: Encoder) -> None:
         super().__init__()
-        self.crops = (crop(config, count=2),)
+        self.crops = pair(config)
         self.encoder, self.head = encoder, projection(settings, encoder.dimensions)
         wide = settings.dimensions
         self.predictor = ProjectionHead(wide, settings.hidden, wide, layers=2, norm=settings.norm)
@@ -35,7 +35,8 @@ class MocoV3(Objective):
         self.settings, self.total_images = settings, config.images
 
     def features(self, inputs: Inputs) -> Features:
-        return self.encoded(inputs.crops[0]), self.keys(inputs.crops[0])
+        crops = torch.cat(inputs.crops)  # [2, n, 3, S, S]
+        return self.encoded(crops), self.keys(crops)
 
     @torch.no_grad()
     def keys(self, crops: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Pirl(Objective):
 
     def __init__(self, config: RunConfig, settings: PirlConfig, encoder: Encoder, stored_images: int) -> None:
         super().__init__()
-        self.crops = (crop(config), jigsaw_crop(config, settings))
+        self.crops = (crop(config), jigsaw_crop(settings))
         self.encoder, self.head = encoder, projection(settings, encoder.dimensions)
         width = settings.grid**2 * encoder.dimensions
         self.jigsaw_head = ProjectionHead(width, settings.hidden, settings.dimensions, layers=2, norm=settings.norm)
