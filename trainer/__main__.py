@@ -20,11 +20,10 @@ app = new_app(__doc__)
 
 @app.command()
 def pretrain(
-    config: Annotated[str, typer.Argument(help="YAML file, or a preset: simclr, stablerep, demo")],
+    config: Annotated[str, typer.Argument(help="YAML file, or a preset: stablerep, simclr, moco, byol, clip, …")],
     data: Annotated[list[str], typer.Option(help="data set folder or URL; several are mixed (data.weights)")],
     out: Annotated[
-        Path | None,
-        typer.Option(parser=local_path, help="run folder; one that was interrupted goes on"),
+        str | None, typer.Option(help="run folder or URL of a bucket's; one that was interrupted goes on")
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole config and stop")] = False,
@@ -43,7 +42,8 @@ def pretrain(
         return
     if out is None:
         raise UserError("--out is missing: where shall the run lie?")
-    check_folder(out)
+    if "://" not in out:
+        check_folder(Path(out))
     from trainer.pretrain import pretrain as train
 
     if not train(resolved, data, out):
@@ -72,6 +72,7 @@ def embed(
 def export(
     run: Annotated[Path, typer.Argument(parser=local_path, help="run folder; its newest checkpoint is taken")],
     out: Annotated[Path, typer.Argument(parser=local_path, help="new folder for the encoder, as timm reads it")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="also write encoder.onnx, checked in another runtime")] = False,
 ) -> None:
     """Write the encoder of a run, finished or not, as a folder that timm loads."""
     check_folder(out.parent)
@@ -79,6 +80,33 @@ def export(
 
     images_seen = export_run(run, out)
     print(f"{out}: the encoder after {images_seen} images; timm.create_model('local-dir:{out}', pretrained=True)")
+    if onnx:
+        from trainer.encoders import load_encoder
+        from trainer.onnx import export_onnx
+
+        difference = export_onnx(load_encoder(out)[0], out / "encoder.onnx")
+        print(f"{out / 'encoder.onnx'}: features differ by {difference:.1e} in onnxruntime")
+
+
+@app.command("bench-data")
+def bench_data(
+    config: Annotated[str, typer.Argument(help="YAML file or preset, whose batch and data settings count")],
+    data: Annotated[list[str], typer.Option(help="data set folder or URL; several are mixed (data.weights)")],
+    images: Annotated[int, typer.Option(min=100, help="images of a round")] = 2_000,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a line")] = False,
+) -> None:
+    """Measure the loader alone beside decoding the same images from memory with as many threads."""
+    import json
+
+    from trainer.bench_data import bench_data as measure
+    from trainer.config import load_config
+
+    rates = measure(load_config(config, overrides or []), data, images)
+    if as_json:
+        print(json.dumps({"loader": rates.loader, "decoding": rates.decoding, "fraction": rates.fraction}))
+        return
+    print(f"loader {rates.loader:.0f} images/s, decoding from memory {rates.decoding:.0f}: {rates.fraction:.0%} of it")
 
 
 app.command()(evaluate)
