@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,20 +171,26 @@ def verify(
 
 @app.command()
 def adopt(
-    source: Annotated[Path, typer.Argument(help="folder of JPEG, PNG or WebP images")],
+    source: Annotated[Path, typer.Argument(help="folder of images, or folder or quoted 'pattern' of .tar or .parquet")],
     out: Annotated[str, typer.Argument(help="folder or URL of the data set to make")],
-    table: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet that names the images")] = None,
-    file_column: Annotated[str, typer.Option(help="column with the image's path in SOURCE")] = "file",
+    table: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet that names the images of a folder")] = None,
+    file_column: Annotated[str, typer.Option(help="table's column with the image's path in SOURCE")] = "file",
     caption_column: Annotated[str, typer.Option(help="column with the caption")] = "caption",
     label_column: Annotated[str, typer.Option(help="column with the class: a name, or an integer from 0")] = "label",
     split_column: Annotated[str, typer.Option(help="column with train, test, …")] = "split",
     group_column: Annotated[str, typer.Option(help="column that is equal for the views of one thing")] = "group",
+    image: Annotated[
+        list[str] | None, typer.Option(help="ending in a tar, or column of Parquet, that is a view; all by default")
+    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="column to keep, as x_…")] = None,
     groups_per_shard: Annotated[int, typer.Option(min=1)] = 1024,
+    corrupt_budget: Annotated[int, typer.Option(min=0, help="images that may be unusable; they are named")] = 0,
     name: Annotated[str, typer.Option(help="name on the card")] = "",
     licence: Annotated[str | None, typer.Option(help="SPDX expression")] = None,
 ) -> None:
-    """Make a data set of a folder of images, byte for byte; x_… columns of the table are kept."""
+    """Make a data set of images, WebDataset tars or Parquet, byte for byte; x_… columns are kept."""
     columns = Columns(file_column, caption_column, label_column, split_column, group_column)
+    columns = replace(columns, images=tuple(image or ()), keep=tuple(keep or ()))
     with _progress("looking at images") as progress:
         root = adopting.adopt(
             source,
@@ -191,11 +198,21 @@ def adopt(
             table=table,
             columns=columns,
             groups_per_shard=groups_per_shard,
+            corrupt_budget=corrupt_budget,
             name=name,
             licence=licence,
             progress=progress,
         )
+    _print_quarantined(open_dataset(out, root=root))
     print(root)
+
+
+def _print_quarantined(data: DataSet) -> None:
+    for position, shard in enumerate(data.version.shards):
+        if shard.groups_ok < shard.groups:
+            rows = data.rows(["status", "source", "reason"], shards=[position]).to_pylist()
+            for row in (row for row in rows if row["status"] == "quarantined"):
+                print(printable(f"quarantined: {row['source']}: {row['reason']}"), file=sys.stderr)
 
 
 @app.command()

@@ -102,6 +102,31 @@ def test_adopt_prints_the_root(run, tmp_path):
     assert facts["rows"][1]["prompt"] == "thing 1"
 
 
+def test_adopt_names_what_it_quarantined(run, tmp_path):
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(encode(pixels(number, 0)) if number != 2 else b"\x1b[2J")
+    code, out, err = run("adopt", tmp_path, tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "1 of 4 images cannot be used, the corrupt budget is 0: 2.png: 4 bytes are no JPEG" in err.splitlines()[-1]
+    code, out, err = run("adopt", tmp_path, tmp_path / "out", "--corrupt-budget", "1")
+    assert (code, err.splitlines()[-1]) == (0, "quarantined: 2.png: 4 bytes are no JPEG, PNG or WebP image")
+    assert len(out.strip()) == 64
+
+
+def test_select_counts_and_prints_the_root(run, folder, tmp_path):
+    command = ["select", folder, tmp_path / "view", "--where", "label = 1"]
+    assert run(*command, "--dry-run") == (0, "4 of 11 groups (8 images) in 2 of 2 shards\n", "")
+    assert not (tmp_path / "view").exists()
+    code, out, err = run(*command, "--name", "ones")
+    assert (code, err) == (0, "4 of 11 groups (8 images) in 2 of 2 shards\n")
+    facts = json.loads(run("show", tmp_path / "view", "--json")[1])
+    assert (facts["root"], facts["kind"], facts["groups"], facts["name"]) == (out.strip(), "selected", 4, "ones")
+    assert (facts["where"], facts["shards lie in"]) == ("label = 1", [str(folder)])
+    assert run("verify", tmp_path / "view")[0] == 0
+    code, out, err = run("select", folder, tmp_path / "view", "--where", "labl = 1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
 def test_a_target_that_cannot_be_written_is_one_line(run, tmp_path):
     (tmp_path / "a.png").write_bytes(encode(pixels(0, 0)))
     code, out, err = run("adopt", tmp_path, "/sys/viewmill")

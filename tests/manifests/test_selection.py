@@ -146,7 +146,7 @@ def test_the_same_selection_again_changes_nothing_and_another_one_is_refused(sou
     assert select(data, "label = 1", out).root == root
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     for where, target in (("label = 2", out), ("label = 1", source)):
-        with pytest.raises(ConflictError, match="already holds another data set .*select into an empty folder"):
+        with pytest.raises(ConflictError, match=r"already holds another data set .*select into an empty folder"):
             select(data, where, target)
     make_dataset(tmp_path / "other", tmp_path, shards=2)
     with pytest.raises(ConflictError, match="or give the same query over a newer version of the same source"):
