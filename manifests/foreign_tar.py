@@ -26,6 +26,7 @@ _MOST_TEXT_BYTES = 1 << 20
 _MOST_NAME = 1000
 _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 _SAMPLE = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<ending>[^/]+)")
+_NUMBER = re.compile(r"-1|[0-9]{1,18}")
 _META = re.compile(r"__[^/]*__($|/)")
 _SPLIT = re.compile(r"(?P<split>\w+)-\d{5,}-of-\d{5,}(-[0-9a-f]+)?\.\w+")
 
@@ -112,8 +113,13 @@ def _said(path: Path, sample: dict[str, _Member], columns: Columns) -> Facts:
         found[columns.caption] = _text(path, sample["txt"]).rstrip("\r\n")
     if "cls" in sample:
         label = _text(path, sample["cls"]).strip()
-        found[columns.label] = int(label) if label.isascii() and label.isdigit() else label
-    return found
+        found[columns.label] = int(label) if _NUMBER.fullmatch(label) else label
+    return {name: value for name, value in found.items() if not _is_none(name, value, columns)}
+
+
+def _is_none(name: str, value: Any, columns: Columns) -> bool:
+    """Say whether a value stands for none, where a writer wants the same keys and types in all samples."""
+    return (name == columns.label and value == -1) or (name in (columns.split, columns.caption) and value == "")
 
 
 def _text(path: Path, member: _Member) -> str:

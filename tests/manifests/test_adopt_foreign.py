@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from manifests.errors import UserError
 from manifests.seeds import prompt_positive_id
 from manifests.store import Store
 from manifests.table import Columns
-from tests.manifests.making import encode, pixels
+from tests.manifests.making import commit, encode, finish, make_group, pixels
 
 WORDS = ["cat", "dog", "eel"]
 
@@ -301,6 +302,18 @@ def test_what_a_source_is_decides_and_what_is_unclear_is_asked(tmp_path):
             adopt(tmp_path / source, tmp_path / "again")
     with pytest.raises(UserError, match=r"no column \['nosuch'\] to keep"):
         adopt(tmp_path / "both" / "*.tar", tmp_path / "again", columns=Columns(keep=("nosuch",)))
+
+
+def test_the_tars_of_a_data_set_of_ours_can_be_adopted_like_any(tmp_path):
+    groups = [replace(make_group(n), label=None if n == 2 else 1) for n in range(6)]
+    store = Store.open(tmp_path / "ours", create=True)
+    finish(store, [commit(store, 0, tmp_path, groups)])
+    columns = Columns(caption="prompt", keep=("key",))
+    data = adopted(tmp_path / "ours" / "shards" / "*.tar", tmp_path, columns=columns)
+    old, new = open_dataset(tmp_path / "ours").rows().to_pylist(), data.rows().to_pylist()
+    assert [row["x_key"] for row in new] == [row["key"] for row in old]
+    for name in ("positive_id", "prompt", "sha256", "label", "split", "group", "view"):
+        assert [row[name] for row in new] == [row[name] for row in old]
 
 
 def test_a_cut_parquet_file_is_one_line(tmp_path):
