@@ -74,7 +74,8 @@ def read_headers(path: Path) -> list[Member]:
     try:
         with tarfile.open(path, mode="r:") as tar:
             for info in tar:
-                if not info.isreg() or info.pax_headers or info.offset_data != info.offset + HEADER_BYTES:
+                is_plain = info.isreg() and info.size >= 0  # below 0, some releases of tarfile go back for ever
+                if not is_plain or info.pax_headers or info.offset_data != info.offset + HEADER_BYTES:
                     raise CorruptError(f"{path.name}: the member {info.name!r} is no plain file with a USTAR header")
                 found.append(Member(info.name, info.offset_data, info.size, ""))
     except (tarfile.TarError, OSError, ValueError) as error:

@@ -73,3 +73,13 @@ def test_a_cut_tar_is_an_error_that_says_how_far_it_could_be_read(tmp_path):
     path.write_bytes(path.read_bytes()[: members[1].offset + 10])
     with pytest.raises(CorruptError, match=r"t\.tar: no readable tar"):
         read_headers(path)
+
+
+def test_a_member_of_less_than_no_bytes_leads_no_reader_back_for_ever(tmp_path):
+    write_tar(tmp_path / "t.tar", [("a", b"1")])
+    header = bytearray((tmp_path / "t.tar").read_bytes()[:512])
+    header[124:136], header[148:156] = (-1536).to_bytes(12, "big", signed=True), b" " * 8
+    header[148:155] = b"%06o\0" % sum(header)
+    (tmp_path / "t.tar").write_bytes((tmp_path / "t.tar").read_bytes()[:1024] + bytes(header) + bytes(1024))
+    with pytest.raises(CorruptError, match="is no plain file with a USTAR header"):
+        read_headers(tmp_path / "t.tar")
