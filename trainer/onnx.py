@@ -25,7 +25,7 @@ def export_onnx(encoder: Encoder, path: Path) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"--onnx needs {error.name}: pip install onnx onnxscript onnxruntime") from None
+        raise UserError(f"--onnx needs {error.name}: pip install 'viewmill[onnx]'") from None
     size = encoder.preprocessing.size_px
     images = torch.linspace(-1, 1, _IMAGES * 3 * size * size).view(_IMAGES, 3, size, size)
     backbone = encoder.backbone.cpu().eval()
