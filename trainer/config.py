@@ -10,7 +10,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,9 @@ from manifests.errors import ConflictError, UserError
 from trainer.objective_config import AnyObjective, StableRepConfig
 
 PRESETS = Path(__file__).parent / "configs"
+_OBJECTIVES: dict[str, Any] = {
+    model.model_fields["name"].default: model for model in get_args(get_args(AnyObjective)[0])
+}
 
 
 class _Section(BaseModel):
@@ -210,18 +213,40 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(detail: Any) -> str:
-    path = [str(part) for part in detail["loc"]]
+    path = _key_path(detail["loc"])
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _explain_name(path, detail["input"])
     if detail["type"] == "extra_forbidden":
-        return f"{'.'.join(path)} is unknown{nearest(path[-1], _keys_beside(path))}"
+        return f"{'.'.join(path)} is unknown{nearest(path[-1], _keys_beside(detail['loc']))}"
     given = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
     text = detail["msg"].removeprefix("Value error, ")
     return f"{'.'.join(path)}: {text}{given}" if path else text
 
 
-def _keys_beside(path: Sequence[str]) -> list[str]:
+def _key_path(location: Sequence[str | int]) -> list[str]:
+    """Return the keys as a user writes them: pydantic names the chosen objective behind `objective`."""
+    path = [str(part) for part in location]
+    return path[:1] + path[2:] if path[:1] == ["objective"] and len(path) > 1 else path
+
+
+def _explain_name(path: Sequence[str], given: Mapping[str, Any]) -> str:
+    names = sorted(_OBJECTIVES)
+    if "name" not in given:
+        return f"{'.'.join(path)}.name is missing; expected one of {', '.join(names)}"
+    close = difflib.get_close_matches(str(given["name"]), names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{'.'.join(path)}.name is {given['name']!r}; expected one of {', '.join(names)}{hint}"
+
+
+def _keys_beside(location: Sequence[str | int]) -> list[str]:
     section: Any = RunConfig
-    for part in path[:-1]:
-        section = section.model_fields[part].annotation
+    for part in location[:-1]:
+        if section is AnyObjective:
+            section = _OBJECTIVES[str(part)]
+            continue
+        annotation = AnyObjective if part == "objective" else section.model_fields[part].annotation
+        known = [choice for choice in get_args(annotation) if hasattr(choice, "model_fields")]  # of `… | None`
+        section = known[0] if known else annotation
     return list(section.model_fields)
 
 

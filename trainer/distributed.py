@@ -33,6 +33,11 @@ def own_columns(rows: int, device: torch.device) -> Tensor:
     return rank() * rows + torch.arange(rows, device=device)
 
 
+def of_first_rank(values: Tensor) -> Tensor:
+    """Return what rank 0 drew, on every rank. Shapes: equal on all ranks."""
+    return all_gather(values)[: len(values)]
+
+
 def check_same_weights(module: nn.Module) -> None:
     """Raise RuntimeError unless every parameter has the same sum on all ranks.
 

@@ -125,7 +125,7 @@ def backward(
         loss, report = model(inputs)
         torch.autograd.backward(state.scaler.scale(loss))
         return loss, report
-    scale = state.scaler.get_scale()
+    scale = float(state.scaler.scale(torch.ones((), device=accelerator.device)))  # which also sets it up
     groups = state.config.cache_groups
     return cached_backward(state.objective, inputs, groups, step_seed, accelerator.autocast, scale)
 

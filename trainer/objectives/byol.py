@@ -57,7 +57,7 @@ class Predictive(Objective):
 
 
 class Byol(Predictive):
-    """Features: backbone features of both crops, and the target's projections, which have no gradient."""
+    """Features: both crops' of the backbone, and of the slow one, which have no gradient."""
 
     def __init__(self, config: RunConfig, settings: ByolConfig, encoder: Encoder) -> None:
         super().__init__(config, settings, encoder)
@@ -65,16 +65,19 @@ class Byol(Predictive):
         self.momentum, self.total_images = settings.momentum, config.images
 
     def features(self, inputs: Inputs) -> Features:
-        return self.encoded(both(inputs)), self.targets(both(inputs))
+        crops = both(inputs)
+        with torch.no_grad():
+            slow = stacked(self.teacher["encoder"](crops.flatten(0, 1)), len(crops))
+        return self.encoded(crops), slow
 
     @torch.no_grad()
-    def targets(self, crops: Tensor) -> Tensor:
-        """Run the slow copy. Shapes: [2, n, 3, S, S] -> [2, n, D]."""
-        return stacked(self.teacher["head"](self.teacher["encoder"](crops.flatten(0, 1))), len(crops))
+    def targets(self, slow: Tensor) -> Tensor:
+        """Run the slow head over the whole batch. Shapes: [2, n, F] -> [2, n, D]."""
+        return stacked(self.teacher["head"](slow.flatten(0, 1)), len(slow))
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         projected = stacked(self.head(features[0].flatten(0, 1)), len(features[0]))
-        return self.distance(projected, features[1], inputs)
+        return self.distance(projected, self.targets(features[1]), inputs)
 
     def after_step(self, images_seen: int) -> None:
         momentum = rising_momentum(images_seen, self.total_images, self.momentum)

@@ -103,7 +103,8 @@ def patch_loss(scores: Tensor, assigned: Tensor, mask: Tensor, temperature: floa
 
     Shapes: scores and assigned [r, K] of the r masked patches; mask bool [n, P].
     """
-    per_patch = -(assigned * log_softmax(scores.float() / temperature, dim=1)).sum(dim=1)  # [r]
+    precise = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    per_patch = -(assigned * log_softmax(precise / temperature, dim=1)).sum(dim=1)  # [r]
     masked = mask.sum(dim=1).clamp(min=1)  # [n]
     weights = (1.0 / masked)[:, None].expand_as(mask)[mask]  # [r]
     return share_of_global_mean((per_patch * weights).sum(), mask.any(dim=1).sum())

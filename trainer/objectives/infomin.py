@@ -36,7 +36,7 @@ class InfoMin(Moco):
         return *super().features(inputs), patch_features(self.encoder, inputs.crops[1])
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
-        queries, keys = unit(self.head(features[0][0])), features[1][0]
+        queries, keys = unit(self.head(features[0][0])), self.keys(features)
         of_patches = unit(self.jigsaw_head(features[2][0]))
         total, anchors = self.nce(queries, keys, inputs)
         jigsaw_total, _ = self.nce(of_patches, keys, inputs)

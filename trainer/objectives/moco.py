@@ -25,7 +25,7 @@ from trainer.objectives.teacher import Teacher, unit
 
 
 class Moco(Objective):
-    """Features: queries' backbone features, and keys, which have no gradient."""
+    """Features: the backbone's of queries, and the slow backbone's of keys, which have no gradient."""
 
     def __init__(self, config: RunConfig, settings: MocoConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -37,15 +37,15 @@ class Moco(Objective):
         self._pending: tuple[Tensor, Tensor] | None = None
 
     def features(self, inputs: Inputs) -> Features:
-        return self.encoded(inputs.crops[0][:1]), self.keys(inputs.crops[0][1])[None]
+        return self.encoded(inputs.crops[0][:1]), through_shuffled(self.teacher["encoder"], inputs.crops[0][1])[None]
 
     @torch.no_grad()
-    def keys(self, crops: Tensor) -> Tensor:
-        """Run the slow encoder. Shapes: [n, 3, S, S] -> unit rows [n, D]."""
-        return unit(through_shuffled(lambda images: self.teacher["head"](self.teacher["encoder"](images)), crops))
+    def keys(self, features: Features) -> Tensor:
+        """Run the slow head over the whole batch. Shapes: unit rows [n, D]."""
+        return unit(self.teacher["head"](features[1][0]))
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
-        keys = features[1][0]
+        keys = self.keys(features)
         queries = unit(self.head(features[0][0]))
         total, anchors = self.nce(queries, keys, inputs)
         self._pending = all_gather(keys), all_gather(self.ids(inputs))

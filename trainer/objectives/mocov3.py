@@ -23,7 +23,7 @@ from trainer.objectives.teacher import Teacher, rising_momentum, unit
 
 
 class MocoV3(Objective):
-    """Features: backbone features of both crops, and both crops' keys, which have no gradient."""
+    """Features: both crops' of the backbone, and of the slow one, which have no gradient."""
 
     def __init__(self, config: RunConfig, settings: MocoV3Config, encoder: Encoder) -> None:
         super().__init__()
@@ -36,17 +36,18 @@ class MocoV3(Objective):
 
     def features(self, inputs: Inputs) -> Features:
         crops = torch.cat(inputs.crops)  # [2, n, 3, S, S]
-        return self.encoded(crops), self.keys(crops)
+        with torch.no_grad():
+            slow = stacked(self.teacher["encoder"](crops.flatten(0, 1)), len(crops))
+        return self.encoded(crops), slow
 
     @torch.no_grad()
-    def keys(self, crops: Tensor) -> Tensor:
-        """Run the slow encoder. Shapes: [2, n, 3, S, S] -> unit rows [2, n, D]."""
-        rows = self.teacher["head"](self.teacher["encoder"](crops.flatten(0, 1)))
-        return stacked(unit(rows), len(crops))
+    def keys(self, slow: Tensor) -> Tensor:
+        """Run the slow head over the whole batch. Shapes: [2, n, F] -> unit rows [2, n, D]."""
+        return stacked(unit(self.teacher["head"](slow.flatten(0, 1))), len(slow))
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         queries = stacked(unit(self.predictor(self.head(features[0].flatten(0, 1)))), len(features[0]))
-        keys = all_gather(features[1].transpose(0, 1)).transpose(0, 1)  # [2, N, D]
+        keys = all_gather(self.keys(features[1]).transpose(0, 1)).transpose(0, 1)  # [2, N, D]
         ids = inputs.ids if self.settings.positives == "group" else inputs.images
         key_ids, temperature = all_gather(ids), self.settings.temperature
         one = multi_positive_nce(queries[0], keys[1], ids, key_ids, temperature=temperature)
@@ -54,7 +55,9 @@ class MocoV3(Objective):
         loss = share_of_global_mean(one[0], one[1]) + share_of_global_mean(two[0], two[1])
         flat = queries.detach().flatten(0, 1)
         self.embeddings = flat[:DIAGNOSED_ROWS]
-        found = contrastive_report(one[0], queries[0].detach(), keys[1], ids, key_ids, excludes_self=False)
+        found = contrastive_report(
+            (one[0] + two[0]) / 2, queries[0].detach(), keys[1], ids, key_ids, excludes_self=False
+        )
         return 2 * temperature * loss, {**found, **spread(flat)}
 
     def after_step(self, images_seen: int) -> None:

@@ -14,6 +14,7 @@ from learning.gather import all_gather, share_of_global_mean
 from learning.heads import ProjectionHead
 from learning.losses import multi_positive_nce
 from trainer.config import RunConfig
+from trainer.distributed import of_first_rank
 from trainer.encoders import Encoder
 from trainer.objective_config import PirlConfig
 from trainer.objectives.contrastive import projection
@@ -62,9 +63,9 @@ class Pirl(Objective):
         return share_of_global_mean(total, anchors), {**found, **spread(whole.detach())}
 
     def _negatives(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Draw entries of other images; one of the batch's own images that is drawn counts as its positive."""
+        """Draw entries of other images, the same on all ranks; where an anchor's own is drawn, it counts as a positive."""
         count = min(self.settings.negatives, len(self.bank))
-        rows = torch.randint(len(self.bank), (count,), device="cpu").to(self.bank.device)
+        rows = of_first_rank(torch.randint(len(self.bank), (count,), device="cpu").to(self.bank.device))
         return self.bank[rows].to(torch.promote_types(self.bank.dtype, torch.float32)), rows
 
     def after_step(self, images_seen: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learning.gather import all_gather, rank, world_size
+from trainer.distributed import of_first_rank
 
 
 @torch.no_grad()
@@ -23,8 +24,7 @@ def through_shuffled(network: Callable[[Tensor], Tensor], images: Tensor) -> Ten
     if world_size() == 1:
         return network(images)
     everything, n = all_gather(images), len(images)
-    order = torch.randperm(len(everything), device="cpu").to(images.device)
-    order = all_gather(order)[: len(everything)]  # rank 0's
+    order = of_first_rank(torch.randperm(len(everything), device="cpu").to(images.device))
     mine = slice(rank() * n, (rank() + 1) * n)
     rows = all_gather(network(everything[order[mine]]))  # [N, D], in the drawn order
     return rows[torch.argsort(order)[mine]]

@@ -27,7 +27,8 @@ class Supervised(Objective):
         self.encoder, self.classifier = encoder, nn.Linear(encoder.dimensions, classes)
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
-        logits = self.classifier(features[0][0]).float()  # [n, classes]
+        logits = self.classifier(features[0][0])  # [n, classes]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         labelled = inputs.labels >= 0
         total = cross_entropy(logits, inputs.labels.where(labelled, -100), ignore_index=-100, reduction="sum")
         right = (logits.argmax(dim=1) == inputs.labels).sum()

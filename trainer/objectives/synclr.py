@@ -28,8 +28,8 @@ from trainer.objectives.teacher import Teacher, rising_momentum, unit
 
 
 class SynClr(Objective):
-    """Features: the large crop's and the small crops' of the student, the teacher's keys; with iBOT also the masks and
-    both networks' patch tokens."""
+    """Features: the large crop's and the small crops' of the student, and the large one's of the teacher; with iBOT
+    also the masks and both networks' patch tokens."""
 
     views_needed = 2
 
@@ -64,22 +64,24 @@ class SynClr(Objective):
         large = inputs.crops[0][0]  # [n, 3, S, S]
         found = [self.encoded(crops) for crops in inputs.crops[1:]]
         if self.mask is None:
-            return (self.encoded(inputs.crops[0]), *found, self._keys(self._teacher_encoder(large)))
+            with torch.no_grad():
+                slow = self._teacher_encoder(large)
+            return (self.encoded(inputs.crops[0]), *found, slow[None])
         with torch.no_grad():
-            pooled, seen = self._patches.tokens(self._teacher_encoder, large, None)
+            slow, seen = self._patches.tokens(self._teacher_encoder, large, None)
         share = {"share_of_images": self.settings.mask_images, "share_of_patches": self.settings.mask_patches}
         mask = draw_mask(len(large), seen.shape[1], **share).to(large.device)
         student, guessed = self.mask.tokens(self.encoder, large, mask)
-        return (student[None], *found, self._keys(pooled), mask[None], guessed[None], seen[None])
+        return (student[None], *found, slow[None], mask[None], guessed[None], seen[None])
 
     @torch.no_grad()
-    def _keys(self, pooled: Tensor) -> Tensor:
-        return unit(self.teacher["head"](pooled.detach()))[None]
+    def _keys(self, slow: Tensor) -> Tensor:
+        return unit(self.teacher["head"](slow[0]))  # [n, D]
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         kinds = len(self.crops)
         crops = torch.cat(features[:kinds])  # [1 + locals, n, D]
-        keys, key_ids = all_gather(features[kinds][0]), all_gather(inputs.ids)
+        keys, key_ids = all_gather(self._keys(features[kinds])), all_gather(inputs.ids)
         queries = unit(self.predictor(self.head(crops.flatten(0, 1))))
         copies = len(crops)
         total, anchors = multi_positive_nce(
