@@ -9,7 +9,7 @@ from manifests.dataset import open_dataset
 from manifests.errors import UserError
 from tests.trainer.data import encode, make_dataset, pixels
 from trainer.order import choose_views
-from trainer.stream import Stream
+from trainer.stream import Batch, Stream
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,9 @@ def take(stream, count):
 
 
 def equal(one, two):
-    return all((a == b).all() for a, b in zip(one, two, strict=True))
+    assert one.tokens is None
+    assert two.tokens is None
+    return all((a == b).all() for a, b in zip(one[:-1], two[:-1], strict=True))
 
 
 def test_a_batch_holds_the_pixels_ids_and_labels_of_its_groups(url):
@@ -57,8 +59,8 @@ def test_two_ranks_read_the_two_halves_of_each_global_batch(url):
         take(stream_of(url, rank=1, world=2), 4),
         strict=True,
     ):
-        halves = [np.concatenate([a, b]) for a, b in zip(first, second, strict=True)]
-        assert equal(whole, halves)
+        halves = [np.concatenate([a, b]) for a, b in zip(first[:-1], second[:-1], strict=True)]
+        assert equal(whole, Batch(*halves, tokens=None))
 
 
 def test_an_epoch_holds_every_group_once_over_straddling_batches(url):

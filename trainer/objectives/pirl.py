@@ -63,7 +63,7 @@ class Pirl(Objective):
         return share_of_global_mean(total, anchors), {**found, **spread(whole.detach())}
 
     def _negatives(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Draw entries of other images, the same on all ranks; where an anchor's own is drawn, it counts as a positive."""
+        """Draw entries of other images, the same on all ranks; an anchor's own that is drawn counts as its positive."""
         count = min(self.settings.negatives, len(self.bank))
         rows = of_first_rank(torch.randint(len(self.bank), (count,), device="cpu").to(self.bank.device))
         return self.bank[rows].to(torch.promote_types(self.bank.dtype, torch.float32)), rows

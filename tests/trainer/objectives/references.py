@@ -109,7 +109,7 @@ def sigmoid_pairs(rows, texts, ids, text_ids, scale, bias):
 def masked_tokens(backbone, images, mask, token):
     """A vision transformer with some patches' embeddings replaced: cls and patches behind the last norm."""
     x = backbone.patch_embed.proj(images)  # [n, D, h, w]
-    n, width, h, w = x.shape
+    n, _, h, w = x.shape
     x = x.flatten(2).transpose(1, 2)
     if mask is not None:
         x = torch.stack([torch.stack([token if mask[i, j] else x[i, j] for j in range(h * w)]) for i in range(n)])
