@@ -176,9 +176,12 @@ class Store:
         return [(name, size) for name, size in names if not name.rpartition("/")[2].startswith(".")]
 
     def folders(self) -> Names:
-        """List the names of the folders directly in the store, sorted."""
+        """List the names of the folders directly in the store, sorted; none if there is no such store yet."""
         with self._reached(""):
-            found = self._fs.ls(self._root or "/", detail=True)
+            try:
+                found = self._fs.ls(self._root or "/", detail=True)
+            except FileNotFoundError:
+                return []
         return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
 
     def temporaries(self, prefix: str = "") -> Names:

@@ -23,7 +23,7 @@ from learning.checkpoint import load_newest, save_tensors
 from manifests.errors import UserError, explained
 from trainer.config import parse_config
 from trainer.data_facts import DataFacts
-from trainer.encoders import Encoder
+from trainer.encoders import Encoder, SplitBackbone, load_encoder
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
 from trainer.run import read_pinned
@@ -74,7 +74,8 @@ def export_run(run: Path, out: Path) -> int:
 def timm_config(encoder: Encoder) -> dict[str, Any]:
     """Describe an encoder as timm's `config.json` does, with the preprocessing that it was trained with."""
     pixels = encoder.preprocessing
-    known = cast(dict[str, Any], encoder.backbone.pretrained_cfg)
+    model = encoder.backbone.first if isinstance(encoder.backbone, SplitBackbone) else encoder.backbone
+    known = cast(dict[str, Any], model.pretrained_cfg)
     pretrained = {
         "tag": "viewmill",
         "custom_load": False,
@@ -93,7 +94,7 @@ def timm_config(encoder: Encoder) -> dict[str, Any]:
         "architecture": encoder.architecture,
         "num_classes": 0,
         "num_features": encoder.dimensions,
-        "global_pool": _pool(encoder.backbone),
+        "global_pool": _pool(model),
         "model_args": {**encoder.arguments},
         **({"split": encoder.split} if encoder.split else {}),
         "pretrained_cfg": pretrained,
@@ -120,7 +121,10 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _check_reload(encoder: Encoder, folder: Path) -> None:
     """Compare features of the reloaded network with this one's on images that no batch statistics touch."""
-    reloaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    is_timms = encoder.split is None  # timm knows nothing of two backbones
+    reloaded = (
+        timm.create_model(f"local-dir:{folder}", pretrained=True) if is_timms else load_encoder(folder)[0].backbone
+    )
     size = encoder.preprocessing.size_px
     images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
     with torch.no_grad():

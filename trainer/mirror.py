@@ -1,7 +1,7 @@
 """A run whose home is a bucket: worked on in a local folder, mirrored after every save, taken up on any machine.
 
 Objects are never overwritten. A checkpoint counts once its DONE is in the bucket, which is put last and deleted first;
-an encoder once its viewmill.json does. Metrics travel as metrics/<images seen>.jsonl, one for each save.
+an encoder once its viewmill.json does. Metrics travel as metrics/<checkpoint>.jsonl, put before the checkpoint.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class Mirror:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._get("config.json")
-        if (newest := self._newest()) is not None:
+        newest = self._newest()
+        if newest is not None and newest not in self._local_checkpoints():
+            self._get_metrics(newest)  # before DONE, without which all of this is done once more
             for file in _CHECKPOINT_FILES:
                 self._get(f"checkpoints/{newest}/{file}")
-            self._get_metrics()
         encoder = [name for name, _ in self._store.list("encoder")]
         if f"encoder/{_ENCODER_MARK}" in encoder:
             for name in sorted(encoder, key=lambda one: one.endswith(_ENCODER_MARK)):
@@ -49,12 +50,12 @@ class Mirror:
         """
         self._put("config.json")
         here = self._local_checkpoints()
-        for name in here:
-            for file in _CHECKPOINT_FILES:
-                self._put(f"checkpoints/{name}/{file}")
         if here and (self.folder / "metrics.jsonl").is_file():
             data = (self.folder / "metrics.jsonl").read_bytes()
             self._store.put_bytes(data, f"metrics/{here[-1]}.jsonl")
+        for name in here:
+            for file in _CHECKPOINT_FILES:
+                self._put(f"checkpoints/{name}/{file}")
         self._drop(set(self._remote_checkpoints()) - set(here))
         encoder = self.folder / "encoder"
         for path in sorted(encoder.glob("*"), key=lambda one: one.name == _ENCODER_MARK):
@@ -72,10 +73,11 @@ class Mirror:
         found = folder.glob(f"ckpt-*/{_DONE}") if folder.is_dir() else []
         return sorted(path.parent.name for path in found)
 
-    def _get_metrics(self) -> None:
-        saved = [name for name, _ in self._store.list("metrics")]
-        if saved and not (self.folder / "metrics.jsonl").exists():
-            self._fetch(saved[-1], self.folder / "metrics.jsonl")
+    def _get_metrics(self, checkpoint: str) -> None:
+        """Take the lines up to a checkpoint, instead of those of a machine that had the run earlier."""
+        name = f"metrics/{checkpoint}.jsonl"
+        if self._store.exists(name):
+            self._fetch(name, self.folder / "metrics.jsonl")
 
     def _drop(self, names: set[str]) -> None:
         for name in sorted(names):

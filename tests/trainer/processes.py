@@ -27,9 +27,9 @@ _SLIM = {
 
 
 def overrides(**more: object) -> list[str]:
-    """Settings of a run that takes seconds; `a__b` stands for a.b."""
+    """Settings of a run that takes seconds; `a__b` stands for a.b, None leaves a setting as the preset has it."""
     values = {**_SLIM, **{key.replace("__", "."): value for key, value in more.items()}}
-    return [f"{key}={value}" for key, value in values.items()]
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
 def pretrain_words(data: str, out: Path, preset: str = "stablerep", **more: object) -> list[str]:
@@ -51,7 +51,7 @@ class Command:
 def start(words: list[str], largest_file_bytes: int | None = None) -> Command:
     handle, log = tempfile.mkstemp(suffix=".log")
     os.close(handle)
-    process = _CONTEXT.Process(target=_run, args=(words, log, largest_file_bytes), daemon=True)
+    process = _CONTEXT.Process(target=_run, args=(words, log, largest_file_bytes, dict(os.environ)), daemon=True)
     process.start()
     return Command(process, Path(log))
 
@@ -60,8 +60,9 @@ def run(words: list[str], largest_file_bytes: int | None = None) -> tuple[int | 
     return start(words, largest_file_bytes).wait()
 
 
-def _run(words: list[str], log: str, largest_file_bytes: int | None) -> None:
+def _run(words: list[str], log: str, largest_file_bytes: int | None, environment: dict[str, str]) -> None:
     torch.set_num_threads(1)
+    os.environ.update(environment)  # the server was started with that of an earlier test
     if largest_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
     file = os.open(log, os.O_WRONLY)
