@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from factory.builtin.cli import app as builtin_app
+from factory.gan.cli import train_gan
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
@@ -23,6 +24,7 @@ WATCH_S = 5.0
 
 app = new_app(__doc__)
 app.add_typer(builtin_app, name="builtin")
+app.command("train-gan")(train_gan)
 
 Source = Annotated[str, typer.Argument(metavar="RECIPE", help="a .yaml file, a preset or a data set's dataset.json")]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key, as in seed=7")]
@@ -61,7 +63,7 @@ def plan(
     if images_per_s is not None and not images_per_s > 0:
         raise UserError(f"--images-per-s {images_per_s:g}: expected a rate above 0")
     recipe, rate = _recipe(source, changes, groups), images_per_s
-    prompts, _ = read_prompts(recipe.prompts)
+    prompts = read_prompts(recipe.prompts)[0] if recipe.prompts else None
     if measure:
         stream = resolve(recipe)
         recipe, rate = stream.recipe, estimate.measure(stream)

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.embeddings import Embeddings
 from factory.generators.geometry import image_size, latent_shape
 from factory.generators.loading import load_pipeline
 from factory.generators.noise import first_noise, step_generators
+from factory.generators.pixels import resized, to_pixels
 from factory.generators.protocol import Rendered, ViewRequest
 from factory.generators.weights import fingerprint, inventory, model_name
+from factory.views.protocol import LatentSpace
 from manifests.errors import UserError
-
-FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Diffusion:
@@ -33,6 +32,7 @@ class Diffusion:
         self._fingerprint = fingerprint(items)
         self.name = model_name(items, self._fingerprint)
         self.licence = items.licence
+        self.space: LatentSpace | None = None
         self._items = items
         self._source = source
         self._pipe = load_pipeline(source, items, device)
@@ -60,7 +60,8 @@ class Diffusion:
         n = len(batch)
         flags = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
         pixels = to_pixels(output.images[:n], self._finite[:n])
-        return Rendered(self._resized(pixels), self._finite[:n], np.array(flags[:n], dtype=bool))
+        pixels = resized(pixels, self._source.resize_px, self._source.resize_filter)
+        return Rendered(pixels, self._finite[:n], np.array(flags[:n], dtype=bool))
 
     def row(self, request: ViewRequest) -> dict[str, Any]:
         return {
@@ -112,18 +113,3 @@ class Diffusion:
     def _watch(self, module: torch.nn.Module, inputs: Any, decoded: torch.Tensor) -> None:
         """See each image before it is clamped to [0, 1], which would hide an infinity."""
         self._finite = torch.isfinite(decoded).flatten(1).all(dim=1).cpu().numpy()
-
-    def _resized(self, pixels: np.ndarray) -> np.ndarray:
-        if self._source.resize_px is None:
-            return pixels
-        scale = self._source.resize_px / min(self._height_px, self._width_px)
-        size = round(self._width_px * scale), round(self._height_px * scale)
-        images = [Image.fromarray(image).resize(size, FILTERS[self._source.resize_filter]) for image in pixels]
-        return np.stack([np.asarray(image) for image in images])
-
-
-def to_pixels(images: torch.Tensor, finite: np.ndarray) -> np.ndarray:
-    """Round [n, 3, H, W] images in [0, 1] to uint8 [n, H, W, 3]; one that is not finite becomes black."""
-    levels = images.float().permute(0, 2, 3, 1).mul(255).round()  # [n, H, W, 3]
-    levels[~torch.from_numpy(finite).to(levels.device)] = 0
-    return levels.to(torch.uint8).cpu().numpy()

@@ -45,7 +45,7 @@ def said(folder: Path, *changes: str, **fields: Any) -> str:
         ("encode={codec: png, quality: 80}", "encode: expected no quality beside codec png, which keeps every pixel"),
         ("sources.0.step=3", "sources.0.step: unknown key; did you mean steps?"),
         ("sources=[]", "sources: expected at least 1"),
-        ("strategy.name=zigzag", "strategy.name: got 'zigzag', expected 'independent'"),
+        ("strategy.name=zigzag", "strategy.name: got 'zigzag', expected one of independent, none, gaussian"),
         ("prompts.words.a=[b]", "prompts: expected templates beside words; words fill the {names} of templates"),
         ("prompts.file=a.txt", "prompts: expected exactly one of file, texts and templates, found file and texts"),
         ("prompts=[a cat]", "prompts: expected a valid dictionary or instance of PromptConfig"),
