@@ -7,6 +7,7 @@ fixed-shape batches: so neighbours and slot change no bit of a view.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.embeddings import Embeddings
 from factory.generators.geometry import image_size, latent_shape
+from factory.generators.image_to_image import ImageToImage
 from factory.generators.loading import load_pipeline
 from factory.generators.noise import first_noise, step_generators
 from factory.generators.pixels import resized, to_pixels
@@ -49,19 +51,29 @@ class Diffusion:
         self._embeddings.keep_only(self._texts(prompts))
 
     def batch_key(self, request: ViewRequest) -> Hashable:
-        """A pipeline's call takes one guidance scale for all of its images."""
-        return request.guidance_scale
+        """A pipeline's call takes one guidance scale, and one strength, for all of its images."""
+        return request.guidance_scale, request.columns.get("strength")
 
     @torch.no_grad()
     def render(self, batch: Sequence[ViewRequest], batch_size: int) -> Rendered:
         padded = [*batch, *[batch[-1]] * (batch_size - len(batch))]
         self._embeddings.add(self._texts([(request.prompt, request.negative_prompt) for request in padded]))
-        output = self._pipe(**self._arguments(padded))
+        output = self._drawn(padded)
         n = len(batch)
         flags = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
         pixels = to_pixels(output.images[:n], self._finite[:n])
         pixels = resized(pixels, self._source.resize_px, self._source.resize_filter)
         return Rendered(pixels, self._finite[:n], np.array(flags[:n], dtype=bool))
+
+    def _drawn(self, batch: Sequence[ViewRequest]) -> Any:
+        arguments = self._arguments(batch)
+        if "strength" not in batch[0].columns:
+            return self._pipe(**arguments)
+        return self._from_images(batch, arguments, lambda anchors: self._drawn(anchors).images)
+
+    @cached_property
+    def _from_images(self) -> ImageToImage:
+        return ImageToImage(self._pipe, self._items.pipeline, self._source.steps)
 
     def row(self, request: ViewRequest) -> dict[str, Any]:
         return {
@@ -74,6 +86,7 @@ class Diffusion:
     def close(self) -> None:
         on_gpu = self._pipe.device.type == "cuda"
         del self._pipe, self._embeddings
+        self.__dict__.pop("_from_images", None)
         if on_gpu:
             torch.cuda.empty_cache()
 

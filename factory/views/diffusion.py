@@ -96,6 +96,8 @@ class ImageToImage(PromptDriven):
 
     def open(self, space: LatentSpace | None, learned: Learned | None = None) -> Drawer:
         def draw(place: Place, subject: Subject) -> Draw:
+            if place.is_anchor:
+                return Draw(place.group_seed)  # which every view of the group knows, to draw the anchor again
             return Draw(place.view_seed, columns={"strength": self.strength} if place.view else {})
 
         return draw
