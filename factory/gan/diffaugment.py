@@ -62,8 +62,8 @@ def _colour(images: Tensor, draws: Draws) -> Tensor:
 def _translation(images: Tensor, draws: Draws) -> Tensor:
     """Move by whole pixels, as products with 0/1 matrices: exact, and its own kind of gradient twice over."""
     height, width = images.shape[2:]
-    down = _shift_matrices(draws.shift[:, 0], height)  # [n, H, H]
-    right = _shift_matrices(draws.shift[:, 1], width)  # [n, W, W]
+    down = _shift_matrices(draws.shift[:, 0], height).to(images.dtype)  # [n, H, H]
+    right = _shift_matrices(draws.shift[:, 1], width).to(images.dtype)  # [n, W, W]
     return down[:, None] @ images @ right[:, None].transpose(2, 3)
 
 
@@ -71,7 +71,7 @@ def _shift_matrices(shares: Tensor, side_px: int) -> Tensor:
     reach = int(side_px * SHIFT_FRACTION + 0.5)
     shift = (shares * (2 * reach + 1)).floor() - reach  # [n], from -reach to reach
     places = torch.arange(side_px, device=shares.device)
-    return (places[:, None] - places[None, :] == shift[:, None, None]).to(torch.float32)  # [to, from]
+    return places[:, None] - places[None, :] == shift[:, None, None]  # [n, to, from]
 
 
 def _cutout(images: Tensor, draws: Draws) -> Tensor:

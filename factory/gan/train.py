@@ -120,13 +120,13 @@ class Run:
         classes = len(self.training.class_names)
         found = quality.measured(self.out / "training" / "quality.jsonl").values()
         description = {
-            "name": config.name,
             "family": config.generator.family,
             "arguments": config.generator.arguments(classes),
             "class_names": self.training.class_names,
             "licence": config.licence or self.training.dataset.version.licence or "unknown",
             "discriminator": config.generator.discriminator_arguments(classes, config.discriminator.mapping_layers),
             "made_from": {
+                "name": config.name,
                 "command": "python -m factory train-gan",
                 **self.facts,
                 "training_images": len(self.training),

@@ -20,7 +20,7 @@ from manifests.errors import UserError
 
 LICENCE = "unknown"  # neither the weights nor their conversion come with terms in the file
 ATTENTION = {"theta": "query", "phi": "key", "g": "value", "o": "output"}
-FIRST_PIXELS = 16
+FIRST_PX = 4
 
 
 def import_bigbigan(file: Path, out: Path) -> None:
@@ -32,7 +32,7 @@ def import_bigbigan(file: Path, out: Path) -> None:
     try:
         arguments = _arguments(theirs)
         tensors = _ours(theirs, arguments)
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+    except (KeyError, IndexError, RuntimeError, ValueError, StopIteration) as error:
         detail = " ".join(str(error).split())[:100]
         raise UserError(f"{file}: no BigBiGAN generator in the known PyTorch layout: {detail}") from None
     made_from = {"file": file.name, "sha256": file_sha256(file), "layout": "BigGANsAreWatching"}
@@ -41,15 +41,19 @@ def import_bigbigan(file: Path, out: Path) -> None:
 
 def _arguments(theirs: Mapping[str, Tensor]) -> dict[str, Any]:
     blocks = 1 + max(int(name.split(".")[1]) for name in theirs if name.startswith("blocks."))
-    widths = [len(theirs["linear.weight"]) // FIRST_PIXELS]
+    widths = [len(theirs["linear.weight"]) // FIRST_PX**2]
     widths += [len(theirs[f"blocks.{i}.0.conv1.weight"]) for i in range(blocks)]
-    attended = next(i for i in range(blocks) if f"blocks.{i}.1.gamma" in theirs)
     return {
         "z_dim": theirs["linear.weight"].shape[1] * (blocks + 1),
         "channel_width": widths[-1],
         "multiples": [width // widths[-1] for width in widths],
-        "attention_px": 8 << attended,
+        "attention_px": FIRST_PX << 1 + _attended(theirs),
     }
+
+
+def _attended(theirs: Mapping[str, Tensor]) -> int:
+    """Return the block that attention follows."""
+    return next(int(name.split(".")[1]) for name in theirs if name.startswith("blocks.") and name.endswith(".1.gamma"))
 
 
 def _ours(theirs: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -59,7 +63,7 @@ def _ours(theirs: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> dict[st
     statistics = {
         name: tensor[None] for name, tensor in plain.items() if name.endswith((".stored_mean", ".stored_var"))
     }
-    return renamed(plain | statistics, _names(blocks))
+    return renamed(plain | statistics, _names(blocks, _attended(theirs)))
 
 
 def _without_spectral_norms(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -90,14 +94,16 @@ def _folded(plain: Mapping[str, Tensor], embedding: Tensor, blocks: int) -> dict
     return folded
 
 
-def _names(blocks: int) -> dict[str, str]:
+def _names(blocks: int, attended: int) -> dict[str, str]:
     """Map our prefixes to theirs."""
     names = {
         "first": "linear",
         "to_rgb": "output_layer.2",
         "norm.gain": "output_layer.0.gain",
         "norm.offset": "output_layer.0.bias",
+        "attention.gamma": f"blocks.{attended}.1.gamma",
     } | _statistics("norm", "output_layer.0")
+    names |= {f"attention.{ours}": f"blocks.{attended}.1.{theirs}" for theirs, ours in ATTENTION.items()}
     for i in range(blocks):
         ours, theirs = f"blocks.{i}", f"blocks.{i}.0"
         names |= {f"{ours}.conv{j}": f"{theirs}.conv{j}" for j in (1, 2)} | {f"{ours}.shortcut": f"{theirs}.conv_sc"}
@@ -105,7 +111,6 @@ def _names(blocks: int) -> dict[str, str]:
             norm, their_norm = f"{ours}.norm{j}", f"{theirs}.bn{j}"
             names |= {f"{norm}.gain": f"{their_norm}.gain", f"{norm}.offset": f"{their_norm}.bias"}
             names |= _statistics(norm, their_norm)
-        names |= {f"attention.{kind}": f"blocks.{i}.1.{their_kind}" for their_kind, kind in ATTENTION.items()}
     return names
 
 
