@@ -92,7 +92,7 @@ class GanLearner:
         draws = [draw(rng, batch_images, self.device) for _ in range(3)]
         shown = self._augment(reals, draws[0])
         report = self._judge(shown, real_ids, self._augment(fakes.detach(), draws[1]), fake_ids, rate)
-        if images_seen % self.config.discriminator.penalty_every_images < batch_images:
+        if self._is_penalised(images_seen, batch_images):
             report |= self._penalise(shown, real_ids, rate)
         logits = self.discriminator(self._augment(fakes, draws[2]), fake_ids)
         loss = generator_loss(logits)
@@ -122,6 +122,10 @@ class GanLearner:
         is_right = torch.cat([real > 0, fake < 0]).float().mean()
         norm = self.judge.step(loss, rate)
         return {"loss_d": loss.item(), "gradient_d": norm, "judge_accuracy": is_right.item()}
+
+    def _is_penalised(self, images_seen: int, batch_images: int) -> bool:
+        settings = self.config.discriminator
+        return settings.gamma > 0 and images_seen % settings.penalty_every_images < batch_images
 
     def _penalise(self, shown: Tensor, class_ids: Tensor | None, rate: float) -> dict[str, float]:
         """Step down R1, as heavy as the batches that go without it together (arXiv:1912.04958, section 3.1)."""
