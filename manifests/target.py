@@ -12,12 +12,12 @@ from pathlib import Path
 from manifests.errors import UserError, explained, remedy
 
 
-def local_path(text: str) -> Path:
-    """Return the path that was typed; a URL would become a folder named after its scheme.
+def local_path(text: str | Path) -> Path:
+    """Return the path that was typed, or an option's default; a URL would become a folder named after its scheme.
 
     Raises: UserError for a URL.
     """
-    if "://" in text:
+    if "://" in str(text):
         raise UserError(f"{text}: expected a local path; only data sets may lie in a bucket")
     return Path(text)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from demo.evidence import HEADER, Comparison, append_row, evidence_steps, row
@@ -61,8 +62,12 @@ def test_seeds_differ_in_nothing_but_the_seed() -> None:
     assert steps[-1].text == compare
 
 
-def test_fewer_seeds_than_evidence_takes_are_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(evidence_app, ["--seeds", "2", "--out", str(tmp_path / "out")])
+@pytest.mark.parametrize("out", [["--out", "runs"], []])  # its own default is parsed too
+def test_fewer_seeds_than_evidence_takes_are_refused(
+    out: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(evidence_app, ["--seeds", "2", *out])
     assert isinstance(result.exception, UserError)
     assert "3 training seeds or more" in str(result.exception)
-    assert not (tmp_path / "out").exists()
+    assert not any(tmp_path.iterdir())

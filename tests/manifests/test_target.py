@@ -24,7 +24,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 def test_a_url_is_no_local_path() -> None:
-    assert local_path("a/b:c") == Path("a/b:c")
+    assert local_path("a/b:c") == local_path(Path("a/b:c")) == Path("a/b:c")
     with pytest.raises(UserError, match=r"^s3://bucket/run: expected a local path"):
         local_path("s3://bucket/run")
 
