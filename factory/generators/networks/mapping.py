@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from factory.generators.networks.equalized import EqualizedLinear, unit_second_moment
 
+MAX_LAYERS = 64  # the official networks have 8 at most
+
 
 class Mapping(nn.Module):
     """z [n, z_dim] and class ids [n] to w [n, w_dim]; `w_avg` is the mean w, which whoever trains keeps up to date.
@@ -26,6 +28,8 @@ class Mapping(nn.Module):
         self, z_dim: int, num_classes: int, w_dim: int, *, layers: int = 8, lr_multiplier: float = 0.01
     ) -> None:
         super().__init__()
+        if not 0 <= layers <= MAX_LAYERS:
+            raise ValueError(f"mapping_layers {layers}: expected 0 to {MAX_LAYERS}")
         self.num_classes = num_classes
         self.embed = EqualizedLinear(num_classes, w_dim) if num_classes else None
         widths = [z_dim + (w_dim if num_classes else 0), *[w_dim] * layers]

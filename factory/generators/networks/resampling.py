@@ -6,22 +6,20 @@ convolutions, and it can be differentiated twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from manifests.errors import UserError
-
 
 def low_pass(taps: Sequence[float]) -> Tensor:
     """Return the separable filter as a matrix of sum 1, [k, k].
 
-    Raises: UserError unless the taps are an even number, the same backwards.
+    Raises: ValueError unless the taps are an even number, the same backwards.
     """
     if len(taps) < 2 or len(taps) % 2 or list(taps) != list(taps)[::-1] or sum(taps) <= 0:
-        raise UserError(
+        raise ValueError(
             f"resample_filter {list(taps)}: expected an even number of taps, the same backwards, as in [1, 3, 3, 1]"
         )
     row = torch.tensor(taps, dtype=torch.float32) / sum(taps)
@@ -30,13 +28,13 @@ def low_pass(taps: Sequence[float]) -> Tensor:
 
 def blur(x: Tensor, kernel: Tensor, *, padding: int, stride: int = 1) -> Tensor:
     """Filter every channel of x [n, c, h, w] with zeros around."""
-    return F.conv2d(x, _per_channel(kernel, x), padding=padding, stride=stride, groups=x.shape[1])
+    return _each_channel(F.conv2d, x, kernel, padding=padding, stride=stride)
 
 
 def doubled(x: Tensor, kernel: Tensor) -> Tensor:
     """Double the resolution of x [n, c, h, w]."""
     padding = kernel.shape[0] // 2 - 1
-    return F.conv_transpose2d(x, _per_channel(4 * kernel, x), padding=padding, stride=2, groups=x.shape[1])
+    return _each_channel(F.conv_transpose2d, x, 4 * kernel, padding=padding, stride=2)
 
 
 def halved(x: Tensor, kernel: Tensor) -> Tensor:
@@ -60,5 +58,9 @@ def halved_and_convolved(x: Tensor, weight: Tensor, bias: Tensor | None, kernel:
     return F.conv2d(blur(x, kernel, padding=kernel.shape[0] // 2), weight, bias, stride=2)
 
 
-def _per_channel(kernel: Tensor, x: Tensor) -> Tensor:
-    return kernel.to(x.dtype).repeat(x.shape[1], 1, 1, 1)  # [c, 1, k, k]
+def _each_channel(convolve: Callable[..., Tensor], x: Tensor, kernel: Tensor, **settings: int) -> Tensor:
+    """Filter in x's own type, but on a CPU never in bfloat16: there its gradient takes ten times as long."""
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.float() if x.dtype == torch.bfloat16 and not x.is_cuda else x
+        each = kernel.to(x.dtype).repeat(x.shape[1], 1, 1, 1)  # [c, 1, k, k]
+        return convolve(x, each, groups=x.shape[1], **settings)

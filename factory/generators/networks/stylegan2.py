@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from factory.generators.networks.equalized import LRELU_GAIN, LRELU_SLOPE, EqualizedLinear, clamped
 from factory.generators.networks.mapping import Mapping
 from factory.generators.networks.resampling import convolved_and_doubled, doubled, low_pass
-from manifests.errors import UserError
 
 
 class StyledConvolution(nn.Module):
@@ -210,10 +209,10 @@ class Generator(nn.Module):
 def resolutions(resolution: int) -> list[int]:
     """List the resolutions of the blocks, from 4 px.
 
-    Raises: UserError unless it is a power of two.
+    Raises: ValueError unless it is a power of two.
     """
     if resolution < 4 or resolution & (resolution - 1):
-        raise UserError(f"resolution {resolution}: expected a power of two from 4 on")
+        raise ValueError(f"resolution {resolution}: expected a power of two from 4 on")
     return [2**i for i in range(2, resolution.bit_length())]
 
 
@@ -230,7 +229,7 @@ def first_half_resolution(resolution: int, half_layers: int) -> int:
 def _checked_rows(rows: Sequence[int] | None, resolution: int) -> tuple[int, int]:
     first, last = (0, resolution) if rows is None else rows
     if not 0 <= first < last <= resolution:
-        raise UserError(f"crop_rows [{first}, {last}]: expected 0 <= first < last <= {resolution}")
+        raise ValueError(f"crop_rows [{first}, {last}]: expected 0 <= first < last <= {resolution}")
     return first, last
 
 

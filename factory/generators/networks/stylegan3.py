@@ -9,32 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from factory.generators.networks.alias_free import filtered_lrelu, low_pass, radial_low_pass
+from factory.generators.networks.bands import Band, plan_bands
 from factory.generators.networks.equalized import EqualizedLinear, clamped
 from factory.generators.networks.mapping import Mapping
-from manifests.errors import UserError
 
-
-@dataclass(frozen=True)
-class Band:
-    """What goes in or comes out of a layer.
-
-    Units: size in px, margins included; rate, cutoff and half_width (of the transition) in cycles per image width.
-    """
-
-    channels: int
-    size: int
-    rate: int
-    cutoff: float
-    half_width: float
+MAX_TAPS = 256  # the official networks have 24 at most
 
 
 class FourierInput(nn.Module):
@@ -105,6 +91,10 @@ class StyledLayer(nn.Module):
     def _design(self, before: Band, after: Band, rate: int, filter_size: int, is_radial: bool) -> None:
         self.factors = (rate // before.rate, rate // after.rate)
         up_taps, down_taps = (filter_size * factor for factor in self.factors)
+        if not 2 <= min(up_taps, down_taps) <= max(up_taps, down_taps) <= MAX_TAPS:
+            raise ValueError(
+                f"filter_size {filter_size}: makes {up_taps} and {down_taps} taps, expected 2 to {MAX_TAPS}"
+            )
         up = low_pass(up_taps, cutoff=before.cutoff, transition=2 * before.half_width, rate=rate)
         design = radial_low_pass if is_radial else low_pass
         down = design(down_taps, cutoff=after.cutoff, transition=2 * after.half_width, rate=rate)
@@ -169,7 +159,6 @@ class Generator(nn.Module):
         conv_clamp: float | None = 256.0,
     ) -> None:
         super().__init__()
-        _check(resolution, layers, critical_layers, filter_size)
         self.z_dim, self.w_dim, self.num_classes = z_dim, w_dim, num_classes
         self.image_size, self.num_layers, self.output_scale = (resolution, resolution), layers + 2, output_scale
         self.mapping = Mapping(z_dim, num_classes, w_dim, layers=mapping_layers, lr_multiplier=mapping_lr_multiplier)
@@ -227,44 +216,8 @@ def transform_matrix(*, right: float = 0.0, down: float = 0.0, clockwise_degrees
     angle = math.radians(clockwise_degrees)
     cosine, sine = math.cos(angle), math.sin(angle)
     forward = torch.tensor([[cosine, -sine, right], [sine, cosine, down], [0.0, 0.0, 1.0]], dtype=torch.float64)
-    return torch.linalg.inv(forward).float()  # the input asks where a pixel comes from
-
-
-def plan_bands(
-    resolution: int,
-    layers: int,
-    critical_layers: int,
-    first_cutoff: float,
-    stopbands: tuple[float, float],
-    margin_size: int,
-    channels: tuple[int, int],
-) -> list[Band]:
-    """Lay out what each layer puts out, the colours last; cutoffs and stopbands grow geometrically.
-
-    `stopbands` is the first, and the last as a multiple of its cutoff; `channels` is the base and the maximum.
-    Source: arXiv:2106.12423, section 3.2 and appendix D.1 of flexible layers.
-    """
-    last_cutoff = resolution / 2
-    share = np.minimum(np.arange(layers + 1) / (layers - critical_layers), 1)
-    cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** share
-    stops = stopbands[0] * (last_cutoff * stopbands[1] / stopbands[0]) ** share
-    rates = np.exp2(np.ceil(np.log2(np.minimum(2 * stops, resolution))))
-    half_widths = np.maximum(stops, rates / 2) - cutoffs
-    sizes = rates + 2 * margin_size
-    sizes[-2:] = resolution
-    widths = np.rint(np.minimum(channels[0] / 2 / cutoffs, channels[1]))
-    widths[-1] = 3
-    columns = zip(widths, sizes, rates, cutoffs, half_widths, strict=True)
-    return [Band(int(a), int(b), int(c), float(d), float(e)) for a, b, c, d, e in columns]
-
-
-def _check(resolution: int, layers: int, critical_layers: int, filter_size: int) -> None:
-    if resolution < 16 or resolution & (resolution - 1):
-        raise UserError(f"resolution {resolution}: expected a power of two from 16 on")
-    if not 0 <= critical_layers < layers:
-        raise UserError(f"critical_layers {critical_layers}: expected 0 or more, and fewer than layers {layers}")
-    if filter_size < 1:
-        raise UserError(f"filter_size {filter_size}: expected 1 or more")
+    backward: Tensor = torch.linalg.inv(forward)  # the input asks where a pixel comes from
+    return backward.float()
 
 
 def _pose(style: Tensor) -> Tensor:

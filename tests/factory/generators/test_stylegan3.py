@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from factory.generators.networks.alias_free import filtered_lrelu, low_pass, radial_low_pass
-from factory.generators.networks.stylegan3 import Generator, plan_bands, transform_matrix
-from manifests.errors import UserError
+from factory.generators.networks.bands import plan_bands
+from factory.generators.networks.stylegan3 import Generator, transform_matrix
 
 SMALL = {"resolution": 32, "z_dim": 8, "w_dim": 12, "channel_base": 256, "channel_max": 16, "layers": 6}
 TURNING = {"conv_kernel": 1, "use_radial_filters": True}
@@ -146,7 +146,9 @@ def test_bands_grow_geometrically_up_to_the_critical_layers() -> None:
     assert bands[-1].channels == 3
 
 
-@pytest.mark.parametrize("changes", [{"resolution": 48}, {"critical_layers": 6}, {"filter_size": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"resolution": 48}, {"critical_layers": 6}, {"filter_size": 0}, {"filter_size": 999}, {"layers": 99}]
+)
 def test_layouts_that_cannot_be_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="expected"):
+    with pytest.raises(ValueError, match="expected"):
         network(**changes)
