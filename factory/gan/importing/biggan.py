@@ -14,6 +14,7 @@ from torch import Tensor
 
 from factory.gan.importing.folder import write_folder
 from factory.gan.importing.spectral import divided
+from factory.generators.networks import checked
 from factory.generators.networks.tensors import read_tensors, renamed
 from factory.generators.weights import file_sha256, read_json
 from manifests.errors import UserError
@@ -59,7 +60,9 @@ def _arguments(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: {lacking}; expected the config.json of pytorch-pretrained-biggan")
     if config.get("class_embed_dim", config["z_dim"]) != config["z_dim"]:
         raise UserError(f"{where}: class_embed_dim {config['class_embed_dim']}, expected z_dim, {config['z_dim']}")
-    return {name: config[name] for name in ARGUMENTS}
+    arguments = {name: config[name] for name in ARGUMENTS}
+    checked("biggan", arguments, where)
+    return arguments
 
 
 def _ours(theirs: Mapping[str, Tensor], arguments: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

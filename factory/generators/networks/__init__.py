@@ -33,13 +33,22 @@ def build(family: str, arguments: Mapping[str, Any], where: str = "generator.jso
 
     Raises: UserError that names what is wrong with family or arguments, beginning with `where`.
     """
+    settings = checked(family, arguments, where)
+    return typing.cast("LatentNetwork", network_class(family, where)(**settings).eval())
+
+
+def checked(family: str, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the arguments as the network's constructor takes them, once it is known that it can and how much it costs.
+
+    Raises: UserError as `build` does.
+    """
     network = network_class(family, where)
     where = f"{where}: arguments of {family}"
     _check_small(arguments, where)
     settings = validated(_signature(network), arguments, where)
-    checked = {name: getattr(settings, name) for name in settings.model_fields_set}
-    _check_affordable(_sketched(network, checked, where), where)
-    return typing.cast("LatentNetwork", network(**checked).eval())
+    taken = {name: getattr(settings, name) for name in settings.model_fields_set}
+    _check_affordable(_sketched(network, taken, where), where)
+    return taken
 
 
 def network_class(family: str, where: str = "generator.json") -> type[nn.Module]:
@@ -78,7 +87,7 @@ def _sketched(network: type[nn.Module], arguments: Mapping[str, Any], where: str
     try:
         with torch.device("meta"):
             return network(**arguments)
-    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError) as error:
+    except (UserError, ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError) as error:
         raise UserError(f"{where}: no network can be built from them: {' '.join(str(error).split())}") from None
 
 

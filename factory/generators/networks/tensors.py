@@ -5,6 +5,7 @@ The file is other people's: what unpacks to more than it weighs is refused, and 
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -71,8 +72,15 @@ def _read_pickled(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # a broken or hostile pickle fails in as many ways as there are
-        reason = " ".join(str(error).split()).partition(" Please use")[0][:300]
-        raise UserError(f"{path}: refused: torch.load(weights_only=True) cannot read it ({reason})") from None
+        raise UserError(f"{path}: refused, as torch.load(weights_only=True) cannot read it: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Pick what was wrong from PyTorch's text, without its advice on how to run what a pickle says."""
+    found = re.search(r"(trying to load )?unsupported [^\n]*", str(error), re.IGNORECASE)
+    if found:
+        return found[0].partition(" Please")[0]
+    return type(error).__name__ if "weights_only" in str(error) else " ".join(str(error).split())[:200]
 
 
 def _refuse_inflated(path: Path) -> None:
