@@ -31,6 +31,7 @@ class GeneratorFile(BaseModel):
     arguments: dict[str, Any] = Field(description="of the network's constructor")
     weights: str = Field(default="generator.safetensors", description="a file beside generator.json")
     weights_key: str | None = Field(default=None, description="where the state dict lies in a .pt, .pth or .tar")
+    weights_names: dict[str, str] = Field(default_factory=dict, description="our prefixes of tensors -> the file's")
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="refuse any other bytes")
     class_names: tuple[str, ...] = ()
     licence: str | None = None
@@ -52,7 +53,8 @@ class LatentFolder:
         digest = file_sha256(self.weights)
         if self.description.weights_sha256 not in (None, digest):
             raise UserError(f"{self.weights}: sha256 {digest[:16]}; expected {self.description.weights_sha256}")
-        named = {"family": family, "arguments": arguments, "key": self.description.weights_key, "weights": digest}
+        read = {"key": self.description.weights_key, "names": self.description.weights_names}
+        named = {"family": family, "arguments": arguments, "weights": digest, **read}
         return {"sha256": sha256_hex(canonical_json(named)), "family": family}
 
     @property
