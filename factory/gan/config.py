@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from factory import settings
 from factory.gan.diffaugment import POLICIES, Policy
@@ -38,6 +38,13 @@ class StyleGan2Config(_Section):
     channel_base: int = Field(default=32768, ge=64, description="channels at a resolution: base / resolution …")
     channel_max: int = Field(default=512, ge=1, description="… but no more than these")
     half_layers: int = Field(default=0, ge=0, description="resolutions in float16 on CUDA, from the top")
+
+    @field_validator("resolution")
+    @classmethod
+    def _check_resolution(cls, resolution: int) -> int:
+        if resolution & (resolution - 1):
+            raise ValueError("a power of two")
+        return resolution
 
     def arguments(self, classes: int) -> dict[str, Any]:
         """Return what the network's class takes."""
@@ -72,6 +79,7 @@ class GanConfig(_Section):
     seed: int = Field(default=1, ge=0, lt=2**63)
     threads: int = Field(default=1, ge=1, le=256, description="of the processor, which decides bits")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the players' activations")
     conditional: bool = Field(default=True, description="on the data set's labels")
     held_out: str | None = Field(default="test", description="the split that is not trained on")
     images: int = Field(ge=1, description="real images that the discriminator shall see")

@@ -94,8 +94,7 @@ class GanLearner:
         report = self._judge(shown, real_ids, self._augment(fakes.detach(), draws[1]), fake_ids, rate)
         if self._is_penalised(images_seen, batch_images):
             report |= self._penalise(shown, real_ids, rate)
-        logits = self.discriminator(self._augment(fakes, draws[2]), fake_ids)
-        loss = generator_loss(logits)
+        loss = generator_loss(self._judged(self._augment(fakes, draws[2]), fake_ids))
         report |= {"loss_g": loss.item(), "gradient_g": self.drawer.step(loss, rate)}
         self._average(w_mean, images_seen + batch_images, batch_images)
         return {**report, "skipped": float(self.drawer.guard.skipped + self.judge.guard.skipped)}
@@ -117,18 +116,29 @@ class GanLearner:
     def _judge(
         self, shown: Tensor, real_ids: Tensor | None, fakes: Tensor, fake_ids: Tensor | None, rate: float
     ) -> dict[str, float]:
-        real, fake = self.discriminator(shown, real_ids), self.discriminator(fakes, fake_ids)
+        real, fake = self._judged(shown, real_ids), self._judged(fakes, fake_ids)
         loss = discriminator_loss(real, fake)
         is_right = torch.cat([real > 0, fake < 0]).float().mean()
         norm = self.judge.step(loss, rate)
         return {"loss_d": loss.item(), "gradient_d": norm, "judge_accuracy": is_right.item()}
+
+    def _judged(self, images: Tensor, class_ids: Tensor | None) -> Tensor:
+        with self._autocast():
+            logits: Tensor = self.discriminator(images, class_ids)
+        return logits.float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _is_penalised(self, images_seen: int, batch_images: int) -> bool:
         settings = self.config.discriminator
         return settings.gamma > 0 and images_seen % settings.penalty_every_images < batch_images
 
     def _penalise(self, shown: Tensor, class_ids: Tensor | None, rate: float) -> dict[str, float]:
-        """Step down R1, as heavy as the batches that go without it together (arXiv:1912.04958, section 3.1)."""
+        """Step down R1, as heavy as the batches that go without it together (arXiv:1912.04958, section 3.1).
+
+        Always in float32: the square of a gradient is the first thing that a short mantissa would spoil.
+        """
         images = shown.detach().requires_grad_()
         squared = squared_gradient(self.discriminator(images, class_ids), images).mean()
         self.judge.step(squared * (self.config.discriminator.gamma / 2 * self.config.penalty_interval), rate)
@@ -153,7 +163,9 @@ class GanLearner:
         styles = [net.map(self._normal(rng, batch_images, net.z_dim), class_ids, whole) for _ in range(2)]
         ws = torch.where(self._is_second(rng, batch_images)[:, :, None], styles[1], styles[0])
         noise = [self._normal(rng, batch_images, 1, *shape) for shape in net.noise_shapes]
-        return net.synthesize(ws, class_ids, whole, noise), class_ids, styles[0][:, 0].detach().mean(0)
+        with self._autocast():
+            images = net.synthesize(ws, class_ids, whole, noise)
+        return images.float(), class_ids, styles[0][:, 0].detach().mean(0)
 
     def _is_second(self, rng: np.random.Generator, batch_images: int) -> Tensor:
         """Say which layers take the second style: those from a random one on, in a share of the images."""
