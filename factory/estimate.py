@@ -60,7 +60,7 @@ def _batches(recipe: Recipe, prompts: PromptTable | None) -> int | None:
         for group in _first_groups(recipe, subjects)
         for view in range(recipe.views)
     ]
-    return len(cut_batches(wanted, lambda source, one: one.guidance_scale, recipe.batch))
+    return len(cut_batches(wanted, lambda source, one: (one.guidance_scale, one.columns.get("strength")), recipe.batch))
 
 
 def _first_groups(recipe: Recipe, subjects: Subjects) -> tuple[GroupPlan, ...]:

@@ -30,6 +30,7 @@ class PromptTable(Protocol):
     """Rows of prompts that can be asked for one by one."""
 
     label_names: tuple[str, ...]
+    has_number_labels: bool
     extra_types: dict[str, pa.DataType]
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class RowPrompts:
             raise UserError(f"prompts: {where} holds no prompt; expected at least one")
         self._id_prefix = sha256[:8]
         self._table, self.label_names = _labelled(_cast(table, where))
+        self.has_number_labels = "label" in table.column_names and pa.types.is_integer(table.schema.field("label").type)
         extra = [name for name in table.column_names if name.startswith("x_")]
         self.extra_types: dict[str, pa.DataType] = {name: self._table.schema.field(name).type for name in extra}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from factory.builtin import file as builtin_file
 from factory.generators.facts import AnySource, facts_of
 from factory.generators.latent_config import LatentSource
 from factory.generators.protocol import Generator, ViewRequest
+from factory.plan import plan_group, request
 from factory.prompts import format_of, read_prompts
 from factory.recipe import Recipe, difference, identity, stream_id
 from factory.segments import StoredRecipe, read_recipe, stored_recipes
 from factory.subjects import Subjects, subjects_of
+from factory.views import Drawer
 from factory.walks.file import Learned, parse_learned, read_bytes
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import ConflictError
@@ -57,9 +60,10 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     """
     prompts, prompt_file = read_prompts(recipe.prompts) if recipe.prompts else (None, None)
     learned_file = _learned_file(recipe)
-    learned_of(recipe, learned_file)
+    learned = learned_of(recipe, learned_file)
     known = [facts_of(source) for source in recipe.sources]
     subjects = subjects_of(recipe, prompts, [facts.class_names for facts in known])
+    _try_strategy(recipe, subjects, [recipe.strategy.open(facts.space, learned) for facts in known])
     if recipe.batch == "auto":
         recipe = recipe.model_copy(update={"batch": _batch_of(store) or probe_batch(recipe)})
     if recipe.prompts and recipe.prompts.file:
@@ -69,6 +73,15 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     chosen = identity(recipe, fingerprints, _sha256(prompt_file), _sha256(learned_file))
     licences, names = sorted({facts.licence for facts in known}), [facts.name for facts in known]
     return Stream(recipe, subjects, names, fingerprints, licences, chosen, stream_id(chosen), prompt_file, learned_file)
+
+
+def _try_strategy(recipe: Recipe, subjects: Subjects, drawers: Sequence[Drawer]) -> None:
+    """Draw a view of the first group: what does not fit is refused before a folder is claimed.
+
+    Raises: UserError.
+    """
+    plan = plan_group(recipe, subjects, 0)
+    request(recipe, plan, recipe.views - 1, 0, drawers[plan.source])
 
 
 def learned_of(recipe: Recipe, data: bytes | None) -> Learned | None:

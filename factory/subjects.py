@@ -51,6 +51,8 @@ def subjects_of(recipe: Recipe, prompts: PromptTable | None, class_names: Sequen
 
     Raises: UserError for a class that a generator does not have.
     """
+    if prompts and prompts.has_number_labels and any(class_names):
+        raise UserError("prompts: their labels are numbers, but a source's classes have names; give the labels' names")
     names = list(prompts.label_names if prompts else ())
     names += [name for known in class_names for name in known if name not in names]
     names = list(dict.fromkeys(names))

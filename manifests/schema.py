@@ -74,6 +74,7 @@ VIEW_SCHEMA = pa.schema(
         _field("sigma", _F64, "standard deviation of the step from the anchor", "tau, or units of w or of noise"),
         _field("bound", _F64, "cut of the step's law; null for none", "sigma"),
         _field("blocks", pa.list_(_I32), "equal parts of z that the step changes, from 0"),
+        _field("block_count", _I16, "equal parts that z is cut into"),
         _field("walks", pa.list_(_STRING), "directions that the step goes along"),
         _field("alphas", pa.list_(_F64), "how far along each", "the direction's own"),
         _field("strength", _F64, "share of the denoising steps that were drawn anew from the anchor's image"),

@@ -73,7 +73,7 @@ class Diffusion:
 
     @cached_property
     def _from_images(self) -> ImageToImage:
-        return ImageToImage(self._pipe, self._items.pipeline, self._source.steps)
+        return ImageToImage(self._pipe, self._items.pipeline)
 
     def row(self, request: ViewRequest) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.latent_config import LatentSource
+from factory.views.protocol import LatentSpace
 from manifests.errors import UserError
 
 AnySource = DiffusionSource | LatentSource
@@ -19,6 +20,7 @@ class SourceFacts:
     licence: str
     fingerprint: dict[str, str]
     class_names: tuple[str, ...] = ()  # of a latent generator that has classes; numbers where they have no names
+    space: LatentSpace | None = None  # None: it is driven by prompts
 
 
 def facts_of(source: AnySource) -> SourceFacts:
@@ -30,15 +32,26 @@ def facts_of(source: AnySource) -> SourceFacts:
 
 
 def _latent(source: LatentSource) -> SourceFacts:
+    from factory.generators.latent import space_of
     from factory.generators.latent_folder import find
+    from factory.generators.latent_weights import sketch_network
 
     found = find(source)
     fingerprint = found.fingerprint()
-    names = found.description.class_names or tuple(map(str, range(found.num_classes)))
-    if len(names) != found.num_classes:
-        raise UserError(f"{source.model}: {len(names)} class_names for {found.num_classes} classes")
+    network = sketch_network(found, source)
+    names = _class_names(source.model, found.description.class_names, network.num_classes)
+    name = found.name or f"local:{fingerprint['sha256'][:12]}"
     licence = source.licence or found.description.licence or "unknown"
-    return SourceFacts(found.name or f"local:{fingerprint['sha256'][:12]}", licence, fingerprint, names)
+    return SourceFacts(name, licence, fingerprint, names, space_of(found, source, network))
+
+
+def _class_names(model: str, names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
+    names = names or tuple(map(str, range(num_classes)))
+    if len(names) != num_classes:
+        raise UserError(f"{model}: {len(names)} class_names for {num_classes} classes")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{model}: class_names: {twice[0]!r} is there twice, but classes and labels go by name")
+    return names
 
 
 def _diffusion(source: DiffusionSource) -> SourceFacts:

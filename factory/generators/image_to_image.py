@@ -16,7 +16,6 @@ import diffusers
 import torch
 
 from factory.generators.protocol import ViewRequest
-from manifests.errors import UserError
 
 PIPELINES = {
     "StableDiffusionPipeline": "StableDiffusionImg2ImgPipeline",
@@ -33,24 +32,18 @@ Draw = Callable[[Sequence[ViewRequest]], torch.Tensor]
 class ImageToImage:
     """A pipeline's twin that starts from images, on the same weights."""
 
-    def __init__(self, pipe: Any, pipeline: str, steps: int) -> None:
+    def __init__(self, pipe: Any, pipeline: str) -> None:
         cls = getattr(diffusers, PIPELINES[pipeline])
         wanted = set(inspect.signature(cls.__init__).parameters)
         settings = {name: value for name, value in pipe.config.items() if name in wanted - set(pipe.components)}
         self._pipe = cls(**{**settings, **pipe.components})
         self._pipe.set_progress_bar_config(disable=True)
         self._known = set(inspect.signature(cls.__call__).parameters)
-        self._steps = steps
         self._anchors: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
 
     def __call__(self, batch: Sequence[ViewRequest], arguments: dict[str, Any], draw: Draw) -> Any:
         """Draw a full batch that shares its strength; `draw` renders full batches from noise."""
         strength = float(batch[0].columns["strength"])
-        if int(self._steps * strength) < 1:
-            least = f"{1 / self._steps:.3g}"
-            raise UserError(
-                f"strategy.strength is {strength:g}; expected {least} or more, for one of {self._steps} steps"
-            )
         given = {name: value for name, value in arguments.items() if name in self._known and name != "latents"}
         return self._pipe(**given, image=self._anchor_images(batch, draw), strength=strength)
 

@@ -48,19 +48,16 @@ class LatentFolder:
     name: str | None  # where it stays the same wherever the folder lies
 
     def fingerprint(self) -> dict[str, str]:
-        """Hash the weights and what is built from them."""
+        """Hash the weights and what is built from them; apart from these the names, by which classes are asked for."""
         family, arguments = self.description.family, self.description.arguments
         digest = file_sha256(self.weights)
         if self.description.weights_sha256 not in (None, digest):
             raise UserError(f"{self.weights}: sha256 {digest[:16]}; expected {self.description.weights_sha256}")
         read = {"key": self.description.weights_key, "names": self.description.weights_names}
         named = {"family": family, "arguments": arguments, "weights": digest, **read}
-        return {"sha256": sha256_hex(canonical_json(named)), "family": family}
-
-    @property
-    def num_classes(self) -> int:
-        """Return how many classes the network can be asked for; 0 where it has none."""
-        return int(self.description.arguments.get("num_classes", 0))
+        class_names = list(self.description.class_names)
+        classes = {"class_names": sha256_hex(canonical_json(class_names))} if class_names else {}
+        return {"sha256": sha256_hex(canonical_json(named)), "family": family, **classes}
 
 
 def find(source: LatentSource) -> LatentFolder:

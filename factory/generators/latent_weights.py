@@ -8,9 +8,11 @@ import torch
 
 from factory.generators.latent_config import LatentSource
 from factory.generators.latent_folder import LatentFolder
-from factory.generators.networks import build
-from factory.generators.networks.tensors import load_into, read_tensors, renamed
+from factory.generators.networks import build, sketch
+from factory.generators.networks.tensors import check_fit, load_into, read_tensors, renamed
 from manifests.errors import UserError
+
+HALF_LAYERS = 4  # of float16, from the image's end, as NVIDIA's num_fp16_res
 
 
 def load_network(folder: LatentFolder, source: LatentSource, device: str) -> Any:
@@ -19,20 +21,39 @@ def load_network(folder: LatentFolder, source: LatentSource, device: str) -> Any
     Raises: UserError naming what is wrong with the folder, or with what the source asks of it.
     """
     description = folder.description
-    arguments = dict(description.arguments)
-    arguments["half_layers"] = 4 if source.dtype == "float16" else 0
-    network: Any = build(description.family, arguments, source.model)
-    tensors = renamed(read_tensors(folder.weights, description.weights_key), description.weights_names)
-    load_into(network, tensors, source.model)
-    _place_input(network, source)
+    half_layers = {"half_layers": HALF_LAYERS if source.dtype == "float16" else 0}
+    network: Any = build(description.family, {**description.arguments, **half_layers}, source.model)
+    load_into(network, _tensors(folder), source.model)
+    _check_asked(network, source)
+    if _is_moved(source):
+        network.set_transform(translate=source.translate, rotate_deg=source.rotate_deg)
     network.requires_grad_(False)
     layout = torch.channels_last if source.channels_last else torch.preserve_format
     return network.to(device, memory_format=layout)
 
 
-def _place_input(network: Any, source: LatentSource) -> None:
-    if source.translate == (0.0, 0.0) and source.rotate_deg == 0.0:
-        return
-    if not hasattr(network, "set_transform"):
+def sketch_network(folder: LatentFolder, source: LatentSource) -> Any:
+    """Build the network without memory for its weights, once those in the file are known to fit it.
+
+    Raises: UserError as `load_network` does.
+    """
+    network: Any = sketch(folder.description.family, folder.description.arguments, source.model)
+    check_fit(network, _tensors(folder), source.model)
+    _check_asked(network, source)
+    return network
+
+
+def _tensors(folder: LatentFolder) -> dict[str, torch.Tensor]:
+    description = folder.description
+    return renamed(read_tensors(folder.weights, description.weights_key), description.weights_names)
+
+
+def _check_asked(network: Any, source: LatentSource) -> None:
+    if _is_moved(source) and not hasattr(network, "set_transform"):
         raise UserError(f"{source.model}: translate and rotate_deg are for StyleGAN3, whose input can be moved")
-    network.set_transform(translate=source.translate, rotate_deg=source.rotate_deg)
+    if source.classes.only and not network.num_classes:
+        raise UserError(f"{source.model}: classes.only is given, but this generator has no classes; leave it out")
+
+
+def _is_moved(source: LatentSource) -> bool:
+    return source.translate != (0.0, 0.0) or source.rotate_deg != 0.0

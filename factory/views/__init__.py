@@ -34,4 +34,15 @@ AnyStrategy = Annotated[
     Field(discriminator="name"),
 ]
 
-__all__ = ["AnyStrategy", "Draw", "Drawer", "Edit", "Independent", "LatentSpace", "Place", "Strategy", "Subject"]
+__all__ = [
+    "AnyStrategy",
+    "Draw",
+    "Drawer",
+    "Edit",
+    "ImageToImage",
+    "Independent",
+    "LatentSpace",
+    "Place",
+    "Strategy",
+    "Subject",
+]

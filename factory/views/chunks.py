@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from factory.views.latent import LatentSteps
+from factory.views.latent import LatentSteps, space_of
 from factory.views.laws import FloatArray, truncated_normal
-from factory.views.protocol import LatentSpace, Place
+from factory.views.protocol import Drawer, LatentSpace, Place
+from factory.walks.file import Learned
 from manifests.errors import UserError
 
 
@@ -29,11 +30,20 @@ class Chunks(LatentSteps):
             raise ValueError(f"perturb to name blocks from 0 to {self.blocks - 1}, not {list(self.perturb)}")
         return self
 
+    def open(self, space: LatentSpace | None, learned: Learned | None = None) -> Drawer:
+        known = space_of(space)
+        if known.z_dim % self.blocks:
+            raise UserError(f"strategy.blocks is {self.blocks}; expected a divisor of z's {known.z_dim} dimensions")
+        return super().open(known, learned)
+
     def move(self, z: FloatArray, place: Place, space: LatentSpace) -> tuple[FloatArray, Mapping[str, Any]]:
-        if space.z_dim % self.blocks:
-            raise UserError(f"strategy.blocks is {self.blocks}; expected a divisor of z's {space.z_dim} dimensions")
         mask = np.zeros(self.blocks)
         mask[list(self.perturb)] = 1.0
         step = truncated_normal(place.view_seed, "step", space.z_dim, self.bound)
         moved = z + space.tau * self.sigma * step * np.repeat(mask, space.z_dim // self.blocks)
-        return moved, {"sigma": self.sigma, "bound": self.bound, "blocks": list(self.perturb)}
+        return moved, {
+            "sigma": self.sigma,
+            "bound": self.bound,
+            "blocks": list(self.perturb),
+            "block_count": self.blocks,
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -69,8 +68,9 @@ class Variants(PromptDriven):
     @model_validator(mode="after")
     def _have_the_prompt(self) -> Variants:
         for template in self.templates:
-            if [name for _, name, _, _ in string.Formatter().parse(template) if name is not None] != ["prompt"]:
-                raise ValueError(f"templates with {{prompt}} in them once and no other name, not {template!r}")
+            around = template.split("{prompt}")
+            if len(around) != 2 or any(brace in part for part in around for brace in "{}"):
+                raise ValueError(f"templates with {{prompt}} in them once and no other braces, not {template!r}")
         return self
 
     def open(self, space: LatentSpace | None, learned: Learned | None = None) -> Drawer:
@@ -81,7 +81,7 @@ class Variants(PromptDriven):
                     f"strategy: prompt {subject.prompt!r} has no variants; give strategy.templates, or a list in the "
                     "prompt file's column `variants`"
                 )
-            choices = [subject.prompt, *wordings]
+            choices = list(dict.fromkeys([subject.prompt, *wordings]))
             order = seeds.permutation(place.group_seed, "variants", len(choices))
             return Draw(place.view_seed, prompt=choices[int(order[place.view % len(choices)])])
 

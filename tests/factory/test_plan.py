@@ -79,6 +79,7 @@ def test_a_guidance_grid_is_shared_out_and_a_rows_own_guidance_goes_before_it() 
 
     class Own:
         label_names = ()
+        has_number_labels = False
         extra_types: dict[str, Any] = {}  # noqa: RUF012
 
         def __len__(self) -> int:

@@ -51,6 +51,15 @@ def checked(family: str, arguments: Mapping[str, Any], where: str) -> dict[str, 
     return taken
 
 
+def sketch(family: str, arguments: Mapping[str, Any], where: str = "generator.json") -> LatentNetwork:
+    """Build a network without memory for its weights: it tells sizes and names, and draws nothing.
+
+    Raises: UserError as `build` does.
+    """
+    taken = checked(family, arguments, where)
+    return typing.cast("LatentNetwork", _sketched(network_class(family, where), taken, where))
+
+
 def network_class(family: str, where: str = "generator.json") -> type[nn.Module]:
     """Import a family's network, and nothing else."""
     if family not in FAMILIES:

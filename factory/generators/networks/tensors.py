@@ -45,6 +45,15 @@ def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str
 def load_into(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Fill all of a network's weights, as float32 where it has float32.
 
+    Raises: UserError as `check_fit` does.
+    """
+    check_fit(network, tensors, where)
+    network.load_state_dict(dict(tensors))
+
+
+def check_fit(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Compare the names and shapes of tensors with those of a network, which may be a sketch.
+
     Raises: UserError that names the first tensors that lack, are left over, or have another shape.
     """
     expected = network.state_dict()
@@ -54,7 +63,6 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> 
     if wrong:
         given, wanted = tuple(tensors[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         raise UserError(f"{where}: {wrong[0]} has shape {given}, expected {wanted} by the arguments in generator.json")
-    network.load_state_dict(dict(tensors))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
