@@ -6,6 +6,7 @@ To resume, run the same command again. Nothing heavy is imported before a comman
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -83,7 +84,9 @@ def _recipe(source: str, changes: list[str] | None, groups: int | None) -> Any:
 def render(
     source: Source,
     out: Annotated[str, typer.Argument(help="folder or fsspec URL of the data set; with --limit, a PNG file")],
-    groups: Annotated[int | None, typer.Option(min=1, help="number of groups; more than before appends")] = None,
+    groups: Annotated[
+        str | None, typer.Option(metavar="N|+N", help="number of groups, or how many more; more than before appends")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only draw a contact sheet of so many groups")] = None,
     inline: Annotated[bool, typer.Option("--inline", help="render in this process, without Ray")] = False,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join: auto or ray://host:port")] = None,
@@ -99,7 +102,7 @@ def render(
 
     if inline and (workers or address):
         raise UserError("--inline renders in this process alone: leave it out, or leave out --workers and --address")
-    recipe = _recipe(source, changes, groups)
+    recipe = _recipe(source, changes, _count(groups, out))
     if dry_run or limit:
         _look_first(recipe, out, limit)
         return
@@ -113,6 +116,20 @@ def render(
     root = job.finish(work)
     _tell_refused(work)
     print(root)
+
+
+def _count(groups: str | None, out: str) -> int | None:
+    """Read a number of groups; +N means N more than the newest version has, so that a killed append goes on."""
+    if groups is None:
+        return None
+    from factory.job import existing
+    from manifests.version import newest
+
+    if not re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", groups):
+        raise UserError(f"--groups {groups}: expected a number from 1 to 999999999, or +N for N more than there are")
+    folder = existing(out) if groups.startswith("+") else None
+    version = newest(folder) if folder else None
+    return int(groups) + (sum(shard.groups for shard in version.shards) if version else 0)
 
 
 def _look_first(recipe: Any, out: str, limit: int | None) -> None:
