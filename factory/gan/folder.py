@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from factory.generators.weights import file_sha256
 from learning.checkpoint import save_tensors
 from manifests.target import replaced
 
@@ -32,7 +33,8 @@ def write_folder(folder: Path, description: dict[str, Any], nets: dict[str, nn.M
         with replaced(folder / file) as part:
             save_tensors(_tensors(nets[name], kept), part)
             part.chmod(0o644)  # safetensors makes files for their owner alone
-    whole = {"format": FORMAT, "weights": WEIGHTS_FILE, **description}
+    digest = file_sha256(folder / WEIGHTS_FILE)
+    whole = {"format": FORMAT, "weights": WEIGHTS_FILE, "weights_sha256": digest, **description}
     with replaced(folder / DESCRIPTION_FILE) as part:
         part.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

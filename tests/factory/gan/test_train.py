@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from factory.__main__ import app
 from factory.gan import quality
+from factory.generators.latent_folder import GeneratorFile
 from factory.generators.networks import build
 from learning import checkpoint
 from manifests import open_dataset
@@ -140,6 +142,11 @@ def test_in_float32_the_folder_holds_the_very_weights_and_a_discriminator_that_f
     images = torch.rand(4, 3, 16, 16)
     class_ids = torch.tensor([0, 1, 0, 1])
     assert torch.equal(judge(images, class_ids), run.learner.discriminator(images, class_ids))
+
+
+def test_the_factory_can_render_from_the_folder(straight: Path) -> None:
+    described = GeneratorFile.model_validate_json((straight / "generator.json").read_text())
+    assert described.weights_sha256 == hashlib.sha256((straight / described.weights).read_bytes()).hexdigest()
 
 
 def test_the_folder_says_where_it_came_from(shapes: Path, straight: Path) -> None:
