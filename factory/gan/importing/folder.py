@@ -29,8 +29,12 @@ def write_folder(
     licence: str,
     made_from: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
+    training: Mapping[str, Mapping[str, Tensor]] | None = None,
+    discriminator: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the folder, once a network of these arguments has taken all of the tensors.
+
+    `training` holds what going on with it needs: G and D, and `discriminator` what D is built with.
 
     Raises: UserError if `out` holds something already, or the tensors do not fit the network.
     """
@@ -40,17 +44,22 @@ def write_folder(
     description = {"format": 1, "family": family, "arguments": dict(arguments), "weights": WEIGHTS}
     if class_names is not None:
         description["class_names"] = list(class_names)
+    if discriminator is not None:
+        description["discriminator"] = dict(discriminator)
     description |= {"licence": licence, "made_from": dict(made_from)}
+    files = {WEIGHTS: tensors} | {f"training/{name}.safetensors": table for name, table in (training or {}).items()}
     with explained(str(out), is_target=True):
-        _write(out, json.dumps(description, indent=2, ensure_ascii=False) + "\n", tensors)
+        _write(out, json.dumps(description, indent=2, ensure_ascii=False) + "\n", files)
 
 
-def _write(out: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
+def _write(out: Path, text: str, files: Mapping[str, Mapping[str, Tensor]]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{out.name}.part-", dir=out.parent))
     try:
         part.chmod(0o755)
-        save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, part / WEIGHTS)
+        for file, tensors in files.items():
+            (part / file).parent.mkdir(exist_ok=True)
+            save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, part / file)
         (part / "generator.json").write_text(text, encoding="utf-8")
         part.replace(out)
     finally:

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from factory.gan.importing.pickles import Build, RefusedPickleError, Source, Stateful, read_pickle
-from factory.gan.importing.storages import TensorView, load_storage, tensor_view
+from factory.gan.importing.storages import StorageLoader, TensorView, tensor_view
 from manifests.errors import UserError
+from manifests.terminal import printable
 
 MAX_FILE_BYTES = 4 << 30  # the largest official file has 0.4 GB
 MAX_DEPTH = 16  # modules inside of modules
 MAX_MODULES = 10_000
+EXPECTED = "a network pickle of NVIDIA's stylegan2-ada-pytorch or stylegan3"
+LOAD = ("torch.storage", "_load_from_bytes")
 CONVERT = "convert it once with the official stylegan3/legacy.py (python legacy.py --source=OLD.pkl --dest=NEW.pkl)"
 
 
@@ -35,19 +38,20 @@ class Module:
         """Return the keyword arguments that it was built with."""
         given = self.state.get("_init_kwargs")
         if not isinstance(given, dict) or self.state.get("_init_args", ()) != ():
-            raise RefusedPickleError(f"a {self.class_name} that does not say how it was built")
+            raise RefusedPickleError(f"a {printable(self.class_name)} that does not say how it was built")
         return given
 
     def child(self, path: str) -> Module:
         found = self
         for name in path.split("."):
-            found = _table(found.state, "_modules").get(name)
-            if not isinstance(found, Module):
-                raise RefusedPickleError(f"a {self.class_name} without {path}")
+            inner = _table(found.state, "_modules").get(name)
+            if not isinstance(inner, Module):
+                raise RefusedPickleError(f"a {printable(self.class_name)} without {path[:80]}")
+            found = inner
         return found
 
-    def has_child(self, name: str) -> bool:
-        return name in _table(self.state, "_modules")
+    def children(self) -> list[str]:
+        return list(_table(self.state, "_modules"))
 
     def tensors(self) -> dict[str, TensorView]:
         """Return all parameters and buffers by their dotted names."""
@@ -83,14 +87,13 @@ def read_networks(path: Path) -> dict[str, Module]:
         raise UserError(f"{path}: {size_bytes:,} bytes, expected at most {MAX_FILE_BYTES:,}")
     try:
         with path.open("rb") as file:
-            data = read_pickle(Source(file, size_bytes), GLOBALS)
+            data = read_pickle(Source(file, size_bytes), GLOBALS | {LOAD: StorageLoader(size_bytes)})
     except RefusedPickleError as error:
-        raise UserError(f"{path}: refused: {error}; expected a network pickle of stylegan2-ada-pytorch or stylegan3, "
-                        "of which nothing is run") from None
+        raise UserError(f"{path}: refused, and nothing of it was run: {error}; expected {EXPECTED}") from None
     networks = {name: data.get(name) for name in ("G", "D", "G_ema")} if isinstance(data, dict) else {}
     found = {name: network for name, network in networks.items() if isinstance(network, Module)}
     if "G_ema" not in found:
-        raise UserError(f"{path}: holds no network G_ema; expected a network pickle of NVIDIA's StyleGANs")
+        raise UserError(f"{path}: holds no network G_ema; expected {EXPECTED}")
     return found
 
 
@@ -134,10 +137,6 @@ def _empty_table(*arguments: Any) -> dict[Any, Any]:
     return {}
 
 
-def _set(items: Any = ()) -> list[Any]:
-    return list(items) if type(items) in (list, tuple) else []
-
-
 def _forgotten(*_: Any) -> _Forgotten:
     return _Forgotten()
 
@@ -146,23 +145,18 @@ def _old_network(*_: Any) -> Any:
     raise RefusedPickleError(f"a network of TensorFlow (dnnlib.tflib.network.Network): {CONVERT}")
 
 
-class _OldNetworks(Mapping[tuple[str, str], Build]):
-    """The table of globals, where the old names say what to do about them."""
-
-
 def _table(state: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     found = state.get(kind)
     return found if isinstance(found, dict) and all(type(name) is str for name in found) else {}
 
 
-GLOBALS: Mapping[tuple[str, str], Build] = {
+GLOBALS: dict[tuple[str, str], Build] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _module,
-    ("torch.storage", "_load_from_bytes"): load_storage,
     ("torch._utils", "_rebuild_tensor_v2"): tensor_view,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("collections", "OrderedDict"): _empty_table,
     ("dnnlib.util", "EasyDict"): _empty_table,
-    ("builtins", "set"): _set,
+    ("builtins", "set"): _forgotten,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _forgotten,
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},

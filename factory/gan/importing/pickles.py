@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 from manifests.terminal import printable
 
@@ -38,21 +38,25 @@ class Source:
     """A file of known size, which never reads beyond its end nor takes memory for what is not there."""
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
-        self._file, self.size_bytes = file, size_bytes
+        self._file, self._size_bytes, self._position = file, size_bytes, 0
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._position
 
     def read(self, count: int) -> bytes:
-        if count > self.size_bytes - self.tell():
-            raise RefusedPickleError(f"cut short: {count:,} bytes are missing at byte {self.tell():,}")
-        return self._file.read(count)
+        if count > self._size_bytes - self._position:
+            raise RefusedPickleError(f"cut short: {count:,} bytes are missing at byte {self._position:,}")
+        return self._advanced(self._file.read(count))
 
     def readline(self) -> bytes:
-        line = self._file.readline(MAX_LINE_BYTES)
+        line = self._advanced(self._file.readline(MAX_LINE_BYTES))
         if not line.endswith(b"\n"):
-            raise RefusedPickleError(f"a line without end at byte {self.tell():,}")
+            raise RefusedPickleError(f"a line without end at byte {self._position:,}")
         return line
+
+    def _advanced(self, data: bytes) -> bytes:
+        self._position += len(data)
+        return data
 
 
 def read_pickle(
@@ -64,7 +68,7 @@ def read_pickle(
     """
     machine = _Machine(globals_, persistent)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(source)):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], source))):
             if count >= MAX_OPCODES:
                 raise RefusedPickleError(f"more than {MAX_OPCODES:,} opcodes")
             machine.step(opcode.name, argument)
@@ -210,8 +214,8 @@ class Stateful:
 
 _IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
 _VALUES = frozenset(
-    "BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE BINUNICODE8 "
-    "SHORT_BINBYTES BINBYTES BINBYTES8".split()
+    {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+    | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
 )
 _MADE: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from factory.gan.importing.pickles import Build, RefusedPickleError, Source, rea
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the old format of torch.save
 MAX_ARCHIVE_MEMBERS = 16
+MAX_DIMENSIONS = 8
 DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -54,6 +55,10 @@ class TensorView:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def size_bytes(self) -> int:
+        return math.prod(self.shape) * self.storage.dtype.itemsize
+
     def array(self) -> NDArray[Any]:
         """Show the numbers where they lie."""
         size_bytes = self.storage.dtype.itemsize
@@ -68,7 +73,7 @@ def tensor_view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) ->
     """
     if not isinstance(storage, Storage) or not _are_counts((offset,)):
         raise RefusedPickleError("a tensor without a storage")
-    if not _are_counts(shape) or not _are_counts(strides) or len(shape) != len(strides) or len(shape) > 8:
+    if not _are_counts(shape) or not _are_counts(strides) or len(shape) != len(strides):
         raise RefusedPickleError("a tensor whose sizes are no list of counts")
     count = math.prod(shape)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
@@ -78,17 +83,27 @@ def tensor_view(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) ->
 
 
 def _are_counts(values: Any) -> bool:
-    return type(values) is tuple and all(type(value) is int and 0 <= value < 2**48 for value in values)
+    if type(values) is not tuple or len(values) > MAX_DIMENSIONS:
+        return False
+    return all(type(value) is int and 0 <= value < 2**48 for value in values)
 
 
-def load_storage(payload: Any) -> Storage:
-    """Stand in for `torch.storage._load_from_bytes`.
+class StorageLoader:
+    """Stands in for `torch.storage._load_from_bytes`; all payloads together may weigh what the file does, and no more.
 
-    Raises: RefusedPickleError unless it holds one storage and its numbers.
+    Raises: RefusedPickleError unless a payload holds one storage and its numbers.
     """
-    if type(payload) is not bytes:
-        raise RefusedPickleError("a storage that is no bytes")
-    return _from_zip(payload) if payload[:2] == b"PK" else _from_old_format(payload)
+
+    def __init__(self, file_bytes: int) -> None:
+        self._left_bytes = file_bytes
+
+    def __call__(self, payload: Any) -> Storage:
+        if type(payload) is not bytes:
+            raise RefusedPickleError("a storage that is no bytes")
+        self._left_bytes -= len(payload)
+        if self._left_bytes < 0:
+            raise RefusedPickleError("storages that weigh more than the file: one is loaded again and again")
+        return _from_zip(payload) if payload[:2] == b"PK" else _from_old_format(payload)
 
 
 def _from_old_format(payload: bytes) -> Storage:
@@ -119,10 +134,10 @@ def _from_zip(payload: bytes) -> Storage:
             numbers = members[f"data/{key}"]
             if members.get("byteorder", b"little") != b"little":
                 raise RefusedPickleError("a storage that is not little-endian")
-    except KeyError as error:
-        raise RefusedPickleError(f"a storage's archive lacks {error}") from None
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise RefusedPickleError(f"a storage's archive is broken: {error}") from None
+    except KeyError:
+        raise RefusedPickleError("a storage's archive lacks its numbers or their description") from None
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError):
+        raise RefusedPickleError("a storage's archive is broken") from None
     if len(numbers) != count * dtype.itemsize:
         raise RefusedPickleError(f"a storage of {count * dtype.itemsize:,} bytes has {len(numbers):,}")
     return Storage(dtype, memoryview(numbers))
