@@ -59,9 +59,10 @@ def train(
     out: Path,
     say: Callable[[dict[str, float]], None],
     preview: Callable[[int], None] | None = None,
-) -> None:
+) -> int:
     """Train to `schedule.images`, from the newest checkpoint under `out` if there is one; SIGTERM saves and stops.
 
+    Returns the images seen: more than asked for, where a run that is longer already was gone on with.
     A line of metrics never straddles a checkpoint, so that a resumed run writes the same lines.
     Raises: KeyboardInterrupt when stopped early; what `say` raises at a line, before its checkpoint.
     """
@@ -85,6 +86,7 @@ def train(
                     preview(images_seen)
     if stop.requested:
         raise KeyboardInterrupt(f"stopped at {images_seen} images; run the same command again to go on")
+    return images_seen
 
 
 class Window:

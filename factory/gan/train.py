@@ -73,10 +73,9 @@ class Run:
         """
         self._pin()
         try:
-            loop.train(self.learner, self.config.schedule, self.out / "training", self._tell, self._keep)
+            images_seen = loop.train(self.learner, self.config.schedule, self.out / "training", self._tell, self._keep)
         except NonFiniteError as error:
             raise UserError(f"{self.out}: training diverged: {error}") from None
-        images_seen = self._images_seen()
         self._measure(images_seen)
         self._write(images_seen)
 
@@ -137,10 +136,6 @@ class Run:
         }
         nets = {"average": learner.average.module, "G": learner.generator, "D": learner.discriminator}
         write_folder(self.out, description, nets, getattr(torch, config.dtype))
-
-    def _images_seen(self) -> int:
-        batches = -(-self.config.images // self.config.batch_images)
-        return batches * self.config.batch_images
 
     def _check_same(self, pinned: dict[str, Any]) -> None:
         if pinned and (lines := difference(pinned["identity"], self.config.identity())):

@@ -161,11 +161,13 @@ def test_the_folder_says_where_it_came_from(shapes: Path, straight: Path) -> Non
     assert names == ["D.safetensors", "G.safetensors", "checkpoints", "grids", "metrics.jsonl", "run.json"]
 
 
-def test_a_finished_run_may_be_made_longer_and_another_is_refused(shapes: Path, tmp_path: Path) -> None:
+def test_a_finished_run_may_be_made_longer_not_shorter_and_another_is_refused(shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "gan"
     tiny.run(shapes, out, images=8, checkpoint_images=8).go()
     tiny.run(shapes, out, images=12, checkpoint_images=8).go()
     assert json.loads((out / "generator.json").read_text())["made_from"]["images_seen"] == 12
+    tiny.run(shapes, out, images=4, checkpoint_images=8).go()
+    assert json.loads((out / "generator.json").read_text())["made_from"]["images_seen"] == 12, "it cannot be shorter"
     with pytest.raises(ConflictError, match=r"another run: discriminator.gamma: 0.3 there, 5.0 here"):
         tiny.run(shapes, out, discriminator__gamma=5)
 
