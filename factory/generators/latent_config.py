@@ -42,8 +42,8 @@ class LatentSource(BaseModel):
     noise: Literal["random", "const", "none"] = Field(
         "random", description="StyleGAN2's noise inputs: drawn for each view, the weights' own, or left out"
     )
-    translate: tuple[float, float] = Field((0.0, 0.0), description="StyleGAN3: shift of all images, in widths")
-    rotate_deg: float = Field(0.0, description="StyleGAN3: turn of all images")
+    translate: tuple[float, float] = Field((0.0, 0.0), description="StyleGAN3: shift right and down, in widths")
+    rotate_deg: float = Field(0.0, description="StyleGAN3: clockwise turn")
     dtype: Literal["float32", "float16"] = Field("float32", description="float16: of the finest layers, on a GPU")
     channels_last: bool = Field(False, description="memory layout; faster on some GPUs")
     resize_px: int | None = Field(None, ge=8, description="shorter side after rendering")

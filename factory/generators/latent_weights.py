@@ -24,10 +24,10 @@ def load_network(folder: LatentFolder, source: LatentSource, device: str) -> Any
     half_layers = {"half_layers": HALF_LAYERS if source.dtype == "float16" else 0}
     network: Any = build(description.family, {**description.arguments, **half_layers}, source.model)
     load_into(network, _tensors(folder), source.model)
-    _check_asked(network, source)
-    if _is_moved(source):
-        network.set_transform(translate=source.translate, rotate_deg=source.rotate_deg)
+    _check_asked(folder, network, source)
     network.requires_grad_(False)
+    if _is_moved(source):
+        _move_input(network, source)
     layout = torch.channels_last if source.channels_last else torch.preserve_format
     return network.to(device, memory_format=layout)
 
@@ -39,7 +39,7 @@ def sketch_network(folder: LatentFolder, source: LatentSource) -> Any:
     """
     network: Any = sketch(folder.description.family, folder.description.arguments, source.model)
     check_fit(network, _tensors(folder), source.model)
-    _check_asked(network, source)
+    _check_asked(folder, network, source)
     return network
 
 
@@ -48,8 +48,8 @@ def _tensors(folder: LatentFolder) -> dict[str, torch.Tensor]:
     return renamed(read_tensors(folder.weights, description.weights_key), description.weights_names)
 
 
-def _check_asked(network: Any, source: LatentSource) -> None:
-    if _is_moved(source) and not hasattr(network, "set_transform"):
+def _check_asked(folder: LatentFolder, network: Any, source: LatentSource) -> None:
+    if _is_moved(source) and folder.description.family != "stylegan3":
         raise UserError(f"{source.model}: translate and rotate_deg are for StyleGAN3, whose input can be moved")
     if source.classes.only and not network.num_classes:
         raise UserError(f"{source.model}: classes.only is given, but this generator has no classes; leave it out")
@@ -57,3 +57,11 @@ def _check_asked(network: Any, source: LatentSource) -> None:
 
 def _is_moved(source: LatentSource) -> bool:
     return source.translate != (0.0, 0.0) or source.rotate_deg != 0.0
+
+
+def _move_input(network: Any, source: LatentSource) -> None:
+    """Turn, then shift all images, in place of the pose that the weights have."""
+    from factory.generators.networks.stylegan3 import transform_matrix
+
+    right, down = source.translate
+    network.input.transform.copy_(transform_matrix(right=right, down=down, clockwise_degrees=source.rotate_deg))
