@@ -18,7 +18,7 @@ from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.latent_config import LatentSource
 from factory.judge import JudgeConfig
 from factory.prompts import PromptConfig
-from factory.views import AnyStrategy, ImageToImage, Independent
+from factory.views import AnyStrategy, ImageToImage, Independent, Same
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import UserError
 from manifests.schema import FORMAT
@@ -75,19 +75,19 @@ class Recipe(BaseModel):
             raise ValueError("no prompts, since no source reads them; sources.0.classes says what to draw")
         for family in sorted(families - self.strategy.FAMILIES):
             raise ValueError(f"another strategy: {self.strategy.name} is not for {family} sources")
-        if isinstance(self.strategy, ImageToImage):
-            _check_image_to_image(self.strategy, self.sources)
+        for number, source in enumerate(self.sources):
+            if isinstance(source, DiffusionSource):
+                _check_shares(self.strategy, source, f"sources.{number}")
         return self
 
 
-def _check_image_to_image(strategy: ImageToImage, sources: Iterable[AnySource]) -> None:
-    """Each view draws its group's anchor again, at its own guidance and with its own source's steps."""
-    for number, source in enumerate(sources):
-        if isinstance(source, DiffusionSource) and len(source.guidance_grid) > 1:
-            raise ValueError(f"one sources.{number}.guidance_scale, since img2img's views share their anchor's")
-        if isinstance(source, DiffusionSource) and int(source.steps * strategy.strength) < 1:
-            least = f"{1 / source.steps:.3g}"
-            raise ValueError(f"a strategy.strength of {least} or more, one of sources.{number}'s {source.steps} steps")
+def _check_shares(strategy: AnyStrategy, source: DiffusionSource, where: str) -> None:
+    """Views of one image need one guidance scale; those that set out from one need steps to go."""
+    if isinstance(strategy, Same | ImageToImage) and len(source.guidance_grid) > 1:
+        raise ValueError(f"one {where}.guidance_scale, which the views of {strategy.name} share")
+    if isinstance(strategy, ImageToImage) and int(source.steps * strategy.strength) < 1:
+        least = f"{1 / source.steps:.3g}"
+        raise ValueError(f"a strategy.strength of {least} or more, one of the {source.steps} steps of {where}")
 
 
 def presets() -> list[str]:

@@ -43,6 +43,7 @@ __all__ = [
     "Independent",
     "LatentSpace",
     "Place",
+    "Same",
     "Strategy",
     "Subject",
 ]

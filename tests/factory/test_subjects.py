@@ -110,3 +110,21 @@ def test_prompts_are_for_sources_that_read_them() -> None:
         Recipe.model_validate({**recipe({"texts": ["a"]}).model_dump(), "strategy": {"name": "gaussian", "sigma": 1}})
     with pytest.raises(ValueError, match="another strategy: guidance is not for latent sources"):
         Recipe.model_validate({**recipe().model_dump(), "strategy": {"name": "guidance", "low": 1, "high": 2}})
+
+
+@pytest.mark.parametrize("strategy", [{"name": "none"}, {"name": "img2img", "strength": 0.5}])
+def test_views_of_one_image_want_one_guidance_scale(strategy: dict[str, Any]) -> None:
+    plain = recipe({"texts": ["a"]}).model_dump()
+    source = {"model": "d", "guidance_scale": [2.0, 4.0]}
+    with pytest.raises(
+        ValueError, match=rf"one sources\.0\.guidance_scale, which the views of {strategy['name']} share"
+    ):
+        Recipe.model_validate({**plain, "sources": [source], "strategy": strategy})
+
+
+def test_a_strength_below_one_step_is_refused_with_the_least_one() -> None:
+    plain = recipe({"texts": ["a"]}).model_dump()
+    given = {**plain, "sources": [{"model": "d", "steps": 8, "guidance_scale": 2.0}]}
+    with pytest.raises(ValueError, match=r"a strategy\.strength of 0\.125 or more, one of the 8 steps of sources\.0"):
+        Recipe.model_validate({**given, "strategy": {"name": "img2img", "strength": 0.12}})
+    Recipe.model_validate({**given, "strategy": {"name": "img2img", "strength": 0.125}})
