@@ -13,9 +13,8 @@ from factory.generators.networks import build
 from factory.generators.networks.stylegan3 import transform_matrix
 from tests.factory.generators.networks import seeded
 
-OFFICIAL: dict[str, list[float]] = json.loads(
-    (Path(__file__).parents[3] / "golden" / "official_stylegan.json").read_text()
-)
+GOLDEN = Path(__file__).parents[3] / "golden" / "official_stylegan.json"
+OFFICIAL: dict[str, list[float]] = json.loads(GOLDEN.read_text())
 TOLERANCE = 1e-3  # of pixels in [-1, 1] and beyond
 CASES = [
     (name, asked)
