@@ -12,6 +12,7 @@ from factory.generators.networks import build, sketch
 from factory.generators.networks.tensors import check_fit, load_into, read_tensors, renamed
 from manifests.errors import UserError
 
+TRUNCATED = ("stylegan2", "stylegan3", "biggan")  # the others would ignore psi, and their rows tell of it
 HALF_LAYERS = 4  # of float16, from the image's end, as NVIDIA's num_fp16_res
 
 
@@ -51,6 +52,10 @@ def _tensors(folder: LatentFolder) -> dict[str, torch.Tensor]:
 def _check_asked(folder: LatentFolder, network: Any, source: LatentSource) -> None:
     if _is_moved(source) and folder.description.family != "stylegan3":
         raise UserError(f"{source.model}: translate and rotate_deg are for StyleGAN3, whose input can be moved")
+    if source.psi_range != (1.0, 1.0) and folder.description.family not in TRUNCATED:
+        raise UserError(
+            f"{source.model}: psi is for {', '.join(TRUNCATED)}; of {folder.description.family} leave it out"
+        )
     if source.classes.only and not network.num_classes:
         raise UserError(f"{source.model}: classes.only is given, but this generator has no classes; leave it out")
 

@@ -183,7 +183,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     law = {
         "tau": draw(st.sampled_from([0.5, 1.0])),
         "bound": draw(st.sampled_from([None, 1.0, 2.0])),
-        "psi": draw(st.sampled_from([1.0, 0.6, [0.3, 0.9]])),
+        "psi": draw(st.sampled_from([1.0, 0.6, [0.3, 0.9]])) if family in tiny_latent.TRUNCATED else 1.0,
         "noise": draw(st.sampled_from(["random", "const", "none"])),
     }
     return {**counts, "sources": [tiny_latent.source(family, **law)], "strategy": name}

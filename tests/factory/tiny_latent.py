@@ -48,6 +48,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         ],
     },
 }
+TRUNCATED = ("stylegan2", "stylegan3", "biggan")  # families that psi means something to
 STYLES = 6  # of stylegan2 at 16 px
 
 
@@ -68,6 +69,8 @@ def build(path: Path, family: str = "stylegan2", *, told: dict[str, Any] | None 
             if name.endswith("noise_strength"):  # of a new network it is 0, and noise would change nothing
                 tensor.fill_(0.3)
             if name.endswith("w_avg"):  # likewise, and truncation would only shorten
+                tensor.normal_()
+            if name.endswith("means"):  # a BigGAN's statistics: another set for each psi
                 tensor.normal_()
             if family == "dcgan" and name == "layers.2.conv.weight":  # else its images are grey
                 tensor.mul_(50)

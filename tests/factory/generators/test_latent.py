@@ -160,6 +160,16 @@ def test_psi_pulls_towards_the_mean_in_the_layers_before_the_cutoff() -> None:
     assert spread(0.5) < spread(1.0) == spread(0.0, cutoff=0)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_psi_changes_the_image_or_is_refused(family: str, tmp_path: Path) -> None:
+    if family in tiny_latent.TRUNCATED:
+        batch = [wanted(0, class_id=0, columns={"psi": psi}) for psi in (1.0, 0.5)]
+        assert len({image.tobytes() for image in drawn(batch, family)}) == 2
+    else:
+        told = refusal(tmp_path / "data", sources=[tiny_latent.source(family, psi=[0.5, 1.0])])
+        assert f"psi is for stylegan2, stylegan3, biggan; of {family} leave it out" in told
+
+
 @pytest.mark.parametrize("family", CONDITIONAL)
 def test_the_class_changes_the_image(family: str) -> None:
     images = drawn([wanted(0, class_id=number) for number in range(3)], family)
@@ -364,7 +374,7 @@ def test_the_stream_is_of_weights_and_arguments_and_names_and_not_of_the_folders
     layers = [*FAMILIES["dcgan"]["layers"][:2], {**FAMILIES["dcgan"]["layers"][2], "activation": "none"}]
     index(rebuilt, arguments={**FAMILIES["dcgan"], "layers": layers})
     changed = [stream_id(model=str(folder)) for folder in (renamed, retrained, rebuilt)]
-    asked = [stream_id(model=str(moved), **one) for one in ({"tau": 0.5}, {"psi": 0.5}, {"noise": "none"})]
+    asked = [stream_id(model=str(moved), **one) for one in ({"tau": 0.5}, {"bound": 1.0}, {"noise": "none"})]
     assert len({plain, *changed, *asked}) == 7
 
 
