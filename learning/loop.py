@@ -79,11 +79,12 @@ def train(
                 line = {"images_seen": images_seen, "lr": rate, **window.means(schedule.batch_images)}
                 _append(out / "metrics.jsonl", line)
                 say(line)
-                window = Window()
             if is_saved:
                 checkpoint.save(out / "checkpoints", learner.state(), images_seen=images_seen)
                 if preview is not None:
                     preview(images_seen)
+            if window.steps == LINE_STEPS or is_saved:
+                window = Window()  # only now: its speed is that of the steps
     if stop.requested:
         raise KeyboardInterrupt(f"stopped at {images_seen} images; run the same command again to go on")
     return images_seen
