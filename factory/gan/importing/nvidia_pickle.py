@@ -161,5 +161,6 @@ GLOBALS: dict[tuple[str, str], Build] = {
     ("numpy", "ndarray"): _forgotten,
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _forgotten for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _forgotten for core in ("core", "_core")},
     ("dnnlib.tflib.network", "Network"): _old_network,
 }

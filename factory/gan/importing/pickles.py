@@ -14,8 +14,8 @@ from typing import IO, Any, BinaryIO, cast
 
 from manifests.terminal import printable
 
-MAX_OPCODES = 4_000_000  # official files have 50,000
-MAX_MEMO = 1_000_000
+MAX_OPCODES = 1_000_000  # official files have 50,000
+MAX_MEMO = 200_000
 MAX_MARKS = 1_000
 MAX_LINE_BYTES = 1_000  # of a global's name or a number in text
 
@@ -215,7 +215,7 @@ class Stateful:
 _IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
 _VALUES = frozenset(
     {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
-    | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
+    | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 )
 _MADE: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
