@@ -16,6 +16,7 @@ import typer
 
 from factory.builtin.cli import app as builtin_app
 from factory.gan.cli import train_gan
+from factory.gan.importing.cli import import_weights
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
@@ -25,6 +26,7 @@ WATCH_S = 5.0
 
 app = new_app(__doc__)
 app.add_typer(builtin_app, name="builtin")
+app.command("import")(import_weights)
 app.command("train-gan")(train_gan)
 
 Source = Annotated[str, typer.Argument(metavar="RECIPE", help="a .yaml file, a preset or a data set's dataset.json")]
