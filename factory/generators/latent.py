@@ -86,8 +86,10 @@ class Latent:
         for row, one in enumerate(batch):
             if one.edit:
                 layers = slice(one.edit.first_layer, one.edit.last_layer + 1)
-                given = self._tensor(one.edit.vector)
-                edited[row, layers] = ws[row, layers] + given if one.edit.kind == "add" else others[row, layers]
+                if one.edit.kind == "add":  # one vector for all layers, or one each
+                    edited[row, layers] = ws[row, layers] + self._tensor(one.edit.vector).view(-1, ws.shape[2])
+                else:
+                    edited[row, layers] = others[row, layers]
         return edited
 
     def _noise(self, batch: Sequence[ViewRequest]) -> list[torch.Tensor] | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.views.latent import latent_draw, law_columns, space_of
-from factory.views.laws import FloatArray, anchor, between, vector
+from factory.views.laws import anchor, vector
 from factory.views.protocol import Draw, Drawer, Edit, Family, FileKey, LatentSpace, Place, Subject
 from factory.walks.file import Learned
+from manifests import seeds
 from manifests.errors import UserError
 
 
@@ -26,50 +25,46 @@ class Steer(BaseModel):
     name: Literal["steer"] = Field(description="steps along learned directions")
     walks: str = Field(min_length=1, description="what `train-walks` wrote, or builtin:emoji-walks")
     along: tuple[str, ...] | None = Field(default=None, min_length=1, description="which directions; default: all")
-    scale: float = Field(default=1.0, gt=0, le=100, description="multiplies every α")
+    scale: float = Field(default=1.0, gt=0, le=100, description="multiplies every α but those of a crop")
 
     def open(self, space: LatentSpace | None, learned: Learned | None = None) -> Drawer:
         known = space_of(space)
         assert learned is not None, "whoever opens a strategy reads its file first"
         names = self._names(learned)
-        in_w = learned.facts.space == "w"
-        _check_length(self.walks, learned, known.w_dim if in_w else known.z_dim)
+        _check_sizes(self.walks, learned, known)
 
         def draw(place: Place, subject: Subject) -> Draw:
             z = anchor(place, known)
             if place.is_anchor:
                 return latent_draw(place, known, z)
-            alphas = [self._alpha(learned, name, place) for name in names]
-            columns = {**law_columns(place, known), "walks": list(names), "alphas": alphas}
-            step = _sum(learned, names, alphas)
-            if not in_w:
-                return latent_draw(place, known, z + step, columns)
+            alphas = {name: self._alpha(learned, name, place) for name in names}
+            columns = {**law_columns(place, known), "walks": list(names), "alphas": list(alphas.values())}
+            step = learned.step(z / known.tau, alphas)
+            if learned.facts.space == "z":
+                return latent_draw(place, known, z + known.tau * step, columns)
             edit = Edit("add", vector(step), 0, known.num_layers - 1)
             return Draw(place.view_seed, vector(z), edit, columns=columns)
 
         return draw
 
     def _names(self, learned: Learned) -> tuple[str, ...]:
-        names = self.along or learned.names
+        names, inputs = self.along or learned.names, learned.facts.inputs
         if unknown := [name for name in names if name not in learned.names]:
             raise UserError(f"strategy.along: {self.walks} has no {unknown[0]!r}; it has {', '.join(learned.names)}")
+        if (missing := [name for name in inputs if name not in names]) and len(missing) < len(inputs):
+            raise UserError(f"strategy.along: {missing[0]!r} is missing: {', '.join(inputs)} are one walk")
         return names
 
     def _alpha(self, learned: Learned, name: str, place: Place) -> float:
-        law = learned.facts.laws[name]
-        return self.scale * between(place.view_seed, f"alpha/{name}", law.low, law.high)
+        drawn = float(learned.facts.laws[name].at(seeds.uniform(place.view_seed, f"alpha/{name}", 1))[0])
+        return drawn if name in learned.facts.inputs else self.scale * drawn
 
 
-def _sum(learned: Learned, names: Sequence[str], alphas: Sequence[float]) -> FloatArray:
-    total = np.zeros(learned.dimensions)
-    for name, alpha in zip(names, alphas, strict=True):
-        total = total + alpha * learned.direction(name)
-    return total
-
-
-def _check_length(where: str, learned: Learned, expected: int) -> None:
-    if learned.dimensions != expected:
+def _check_sizes(where: str, learned: Learned, known: LatentSpace) -> None:
+    space = learned.facts.space
+    expected = {"z": known.z_dim, "w": known.w_dim, "w+": known.w_dim * known.num_layers}[space]
+    if learned.dimensions != expected or learned.z_dim not in (None, known.z_dim):
         raise UserError(
-            f"{where}: steps of {learned.dimensions} numbers, but the generator's {learned.facts.space} has "
+            f"{where}: steps of {learned.dimensions} numbers, but the generator's {space} has "
             f"{expected}; learn walks on this generator"
         )
