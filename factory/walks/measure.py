@@ -123,11 +123,8 @@ def _r2(asked: FloatArray, found: FloatArray) -> float:
 
 
 def _candidates(name: str, law: AlphaLaw) -> FloatArray:
-    margin = _MARGIN * (law.high - law.low)
-    low, high = law.low - margin, law.high + margin
-    if name == "crop_area":  # a share of the image
-        low, high = max(low, 0.05), min(high, 1.0)
-    return np.linspace(low, high, _CANDIDATES)
+    margin = 0.0 if name in CROP else _MARGIN * (law.high - law.low)  # a box stays within its image
+    return np.linspace(law.low - margin, law.high + margin, _CANDIDATES)
 
 
 def _lowest(grid: FloatArray, table: FloatArray) -> FloatArray:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 import trainer
 from factory.walks.file import LearnedFacts, parse_learned, to_bytes
 from factory.walks.measure import Measured, measure_walks, registered, shipped, summary
 from factory.walks.transforms import CROP, FAMILIES
 from manifests import seeds
-from tests.factory.walks.toys import SIDE_PX, Spot, spot
+from tests.factory.walks.toys import Spot, spot
 
 DRAWINGS = 24
 LAWS = {name: law for family in FAMILIES.values() for name, law in family.items()}
@@ -65,6 +65,27 @@ def changed(drawings: np.ndarray, name: str, alphas: np.ndarray) -> np.ndarray:
     return np.stack([warped(one, inverse_of(name, alpha)) for one, alpha in zip(drawings, alphas, strict=True)])
 
 
+def cropped(picture: np.ndarray, crop: dict[str, float]) -> np.ndarray:
+    """Let Pillow enlarge the box that a crop's numbers mean."""
+    side = picture.shape[0]
+    across, down = (
+        side * min(1.0, math.sqrt(crop["crop_area"] * math.exp(sign * crop["crop_aspect"]))) for sign in (1, -1)
+    )
+    left, top = (crop["crop_x"] + 1) / 2 * (side - across), (crop["crop_y"] + 1) / 2 * (side - down)
+    box = (left, top, left + across, top + down)
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=box))
+
+
+def jittered(picture: np.ndarray, name: str, alpha: float) -> np.ndarray:
+    image = Image.fromarray(picture)
+    if name == "hue":
+        hue, *rest = image.convert("HSV").split()
+        turned = Image.fromarray(((np.asarray(hue).astype(int) + round(alpha * 256)) % 256).astype(np.uint8))
+        return np.asarray(Image.merge("HSV", (turned, *rest)).convert("RGB"))
+    kind = {"brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color}
+    return np.asarray(kind[name](image).enhance(1 + alpha))
+
+
 def as_images(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels, np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
 
@@ -75,9 +96,28 @@ def test_true_warps_of_real_drawings_are_found(drawings: np.ndarray, name: str) 
     asked = {name: torch.from_numpy(alphas)}
     found, errors = registered(as_images(drawings), as_images(changed(drawings, name, alphas)), name, LAWS[name], asked)
     measured = summary(name, alphas, found, errors)
-    assert measured.r2 > 0.95
+    assert measured.r2 > (0.9 if name in ("red", "green", "blue") else 0.95)  # a red heart on white cannot be redder
     assert measured.slope == pytest.approx(1, abs=0.1)
     assert measured.explained > 0.8
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+def test_true_jitter_of_real_drawings_is_found(drawings: np.ndarray, name: str) -> None:
+    alphas = LAWS[name].at(seeds.uniform(7, name, len(drawings)))
+    pixels = np.stack([jittered(one, name, alpha) for one, alpha in zip(drawings, alphas, strict=True)])
+    found, errors = registered(as_images(drawings), as_images(pixels), name, LAWS[name], {})
+    assert summary(name, alphas, found, errors).r2 > 0.9
+
+
+def test_true_crops_of_real_drawings_are_found(drawings: np.ndarray) -> None:
+    asked = {name: CROP[name].at(seeds.uniform(7, name, len(drawings))) for name in CROP}
+    rows = [{name: float(values[i]) for name, values in asked.items()} for i in range(len(drawings))]
+    pixels = np.stack([cropped(one, row) for one, row in zip(drawings, rows, strict=True)])
+    others = {name: torch.from_numpy(values) for name, values in asked.items()}
+    least_r2 = {"crop_x": 0.7, "crop_y": 0.7, "crop_area": 0.95, "crop_aspect": 0.9}  # a large box has no way to go
+    for name, least in least_r2.items():
+        found, errors = registered(as_images(drawings), as_images(pixels), name, CROP[name], others)
+        assert summary(name, asked[name], found, errors).r2 > least, name
 
 
 @pytest.mark.parametrize("name", ["shift_x", "red"])
@@ -105,7 +145,6 @@ def test_a_planted_walk_is_measured_and_a_walk_that_is_none_fails() -> None:
     assert not down.passes
     assert shipped([across, down]) == ("shift_x",)
     assert across.images == 64
-    assert SIDE_PX == 32
 
 
 def test_a_crop_is_shipped_whole_or_not_at_all() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -59,7 +58,3 @@ def tiny_folder(folder: Path) -> Path:
     tensors = {name: value.clone() for name, value in build("stylegan2", arguments).state_dict().items()}
     write_folder(folder, "stylegan2", arguments, tensors, licence="CC0-1.0", made_from={}, class_names=["a", "b"])
     return folder
-
-
-def length_of(sigma: float, z_dim: int) -> float:
-    return sigma * math.sqrt(z_dim)
