@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.builtin import file as builtin_file
-from factory.generators.facts import AnySource, facts_of
+from factory.generators.facts import AnySource, SourceFacts, facts_of
 from factory.generators.latent_config import LatentSource
 from factory.generators.protocol import Generator, ViewRequest
 from factory.plan import plan_group, request
@@ -19,7 +19,7 @@ from factory.subjects import Subjects, subjects_of
 from factory.views import Drawer
 from factory.walks.file import Learned, parse_learned, read_bytes
 from manifests.canonical import canonical_json, sha256_hex
-from manifests.errors import ConflictError
+from manifests.errors import ConflictError, UserError
 from manifests.store import Store
 from manifests.version import version_roots
 
@@ -64,6 +64,8 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     known = [facts_of(source) for source in recipe.sources]
     subjects = subjects_of(recipe, prompts, [facts.class_names for facts in known])
     _try_strategy(recipe, subjects, [recipe.strategy.open(facts.space, learned) for facts in known])
+    if learned is not None:
+        _check_learned_on(learned, known)
     if recipe.batch == "auto":
         recipe = recipe.model_copy(update={"batch": _batch_of(store) or probe_batch(recipe)})
     if recipe.prompts and recipe.prompts.file:
@@ -82,6 +84,20 @@ def _try_strategy(recipe: Recipe, subjects: Subjects, drawers: Sequence[Drawer])
     """
     plan = plan_group(recipe, subjects, 0)
     request(recipe, plan, recipe.views - 1, 0, drawers[plan.source])
+
+
+def _check_learned_on(learned: Learned, known: Sequence[SourceFacts]) -> None:
+    """Refuse steps through another generator's space, which would lead anywhere.
+
+    Raises: UserError.
+    """
+    expected = learned.facts.generator_sha256
+    for facts in known:
+        if facts.fingerprint["sha256"] != expected:
+            raise UserError(
+                f"strategy: its steps were learned on the generator {expected[:12]}, but {facts.name} is "
+                f"{facts.fingerprint['sha256'][:12]}; learn them again on this one"
+            )
 
 
 def learned_of(recipe: Recipe, data: bytes | None) -> Learned | None:

@@ -85,7 +85,7 @@ class Estimator(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     training_images: int = Field(default=4096, ge=2, description="anchors of the pool that encoders learn from")
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=10, ge=1)
     test_images: int = Field(default=2048, ge=2, description="held-out anchors")
     batch_images: int = Field(default=128, ge=2, description="K: I_NCE cannot exceed log K")
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -105,6 +105,7 @@ class NavigatorConfig(_Learning):
     layers: int = Field(default=3, ge=2, le=8)
     temperature: float = Field(default=0.1, gt=0)
     augmentation: str = Field(default="simclr", description="pixel augmentation, a preset of learning.augment")
+    crop_px: int = Field(default=32, ge=16, le=512, description="side of what encoders see")
     encoder_width: int = Field(default=32, ge=8, le=256, multiple_of=8)
     patience: int = Field(default=3, ge=1, description="stop after so many candidates that are no better")
     estimator: Estimator = Estimator()

@@ -135,10 +135,9 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
 
 
 def _loss(encoder: Encoder, pool: Pool, rows: Tensor, config: NavigatorConfig, purpose: str) -> Tensor:
-    recipe, size_px = preset(config.augmentation), min(pool.views.shape[2:])
-    rows = rows.to(pool.views.device)
+    recipe, rows = preset(config.augmentation), rows.to(pool.views.device)
     codes = []
     for view, images in enumerate((pool.anchors, pool.views)):
         own = pixel_seeds(config.seed, f"{purpose}/{view}", len(rows)).to(rows.device)
-        codes.append(encoder(augment(images[rows], own, recipe, size_px)))
+        codes.append(encoder(augment(images[rows], own, recipe, config.crop_px)))
     return info_nce(codes[0], codes[1], config.temperature)

@@ -89,7 +89,7 @@ class MinMax:
 
     def _views(self, latents: Latents, step: Tensor, images_seen: int) -> tuple[Tensor, Tensor]:
         """Draw both images of each anchor and augment them; only the second has a gradient."""
-        recipe, size_px = preset(self.config.augmentation), min(self.frozen.network.image_size)
+        recipe, size_px = preset(self.config.augmentation), self.config.crop_px
 
         def augmented(images: Tensor, view: int) -> Tensor:
             own = pixel_seeds(self.config.seed, f"navigator/{images_seen}/{view}", len(images))
@@ -105,6 +105,12 @@ def step_noise(latents: Latents, seed: int, number: int) -> Tensor:
     """Draw the noise that a batch of views goes by. Shapes: as z."""
     drawn = seeds.normal(seeds.derive(seed, f"step/{number}"), "step", tuple(latents.z.shape))
     return torch.from_numpy(drawn).to(latents.z.device)
+
+
+def likeness(way: Way, latents: Latents, seed: int) -> float:
+    """Return the mean cosine of two views' steps from one anchor: 1 where the noise of a view changes nothing."""
+    first, second = (way(latents.z, step_noise(latents, seed, number)) for number in range(2))
+    return float(torch.cosine_similarity(first, second).mean())
 
 
 def pixel_seeds(seed: int, purpose: str, count: int) -> Tensor:

@@ -117,7 +117,8 @@ class NavigatorRun:
 def compare_with_gaussian(frozen: Frozen, learned: Learned, config: NavigatorConfig) -> dict[str, Any]:
     """Measure I_NCE of a file's views and of Gaussian ones, on latents that neither learning nor choosing has seen."""
     ways = {"navigator": way_of(learned), "gaussian": gaussian_way(learned.facts.sigma or 0.0)}
-    return report(compare(frozen, ways, config, "held-out", config.estimator.seeds), config.estimator)
+    found = report(compare(frozen, ways, config, "held-out", config.estimator.seeds), config.estimator)
+    return {**found, "likeness": likeness(ways["navigator"], frozen.latents(config.seed, "held-out", 0, 64), 0)}
 
 
 def way_of(learned: Learned) -> Way:
@@ -145,5 +146,5 @@ def told(found: dict[str, Any]) -> str:
     return (
         f"I_NCE {found['navigator_nats']:.3f} nats, Gaussian {found['gaussian_nats']:.3f}: difference "
         f"{found['difference_nats']:.3f} {interval} over {found['seeds']} seeds, ceiling {found['ceiling_nats']:.2f}: "
-        f"{verdict}{warning}"
+        f"{verdict}{warning}; steps of two views of an anchor have cosine {found['likeness']:.2f}"
     )

@@ -44,6 +44,7 @@ PROMPTED: dict[str, dict[str, Any]] = {
     "img2img": {"strength": 0.7},
 }
 IN_STYLES = ("layers", "mixing")
+LEARNED = ("steer", "navigator")  # on the tiny StyleGAN2
 
 
 def strategy(name: str, parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
         name = draw(st.sampled_from(sorted(PROMPTED)))
         return {**counts, "sources": [prompted()], "prompts": {"texts": ["a cat", "a dog"]}, "strategy": name}
     name = draw(st.sampled_from(sorted(LATENT)))
-    family = "stylegan2" if name in IN_STYLES else draw(st.sampled_from(sorted(tiny_latent.FAMILIES)))
+    family = "stylegan2" if name in (*IN_STYLES, *LEARNED) else draw(st.sampled_from(sorted(tiny_latent.FAMILIES)))
     law = {
         "tau": draw(st.sampled_from([0.5, 1.0])),
         "bound": draw(st.sampled_from([None, 1.0, 2.0])),

@@ -56,6 +56,14 @@ def test_the_stream_is_of_what_was_learned_and_not_of_the_files_place(tmp_path: 
     assert len({plain, other, scaled}) == 3
 
 
+def test_steps_that_were_learned_on_another_generator_are_refused(tmp_path: Path) -> None:
+    facts = learned.facts_of("walks", laws={"zoom": {"low": 0.0, "high": 1.0, "unit": "octaves"}})
+    others = facts.model_copy(update={"generator_sha256": "ab" * 32})
+    learned.write_learned(tmp_path / "walks", others, {"direction/zoom": learned.vectors(DIM)["zoom"]})
+    with pytest.raises(UserError, match=r"learned on the generator abababababab, but local:[0-9a-f]{12} is"):
+        resolve(steered(tmp_path / "walks"))
+
+
 def test_a_recipes_walks_are_sought_beside_it(tmp_path: Path) -> None:
     learned.write_walks(tmp_path / "walks", DIM)
     path = recipes.write(tmp_path / "r.yaml", sources=[tiny_latent.source()], prompts=None)

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from factory.generators.facts import facts_of as known_of
+from factory.generators.latent_config import LatentSource
 from factory.walks.file import AlphaLaw, Kind, Learned, LearnedFacts, parse_learned, read_bytes, write_learned
+from tests.factory import tiny_latent
 
 LAWS = {"zoom": (-1.0, 1.0), "shift_x": (0.25, 0.5)}
 
@@ -39,7 +42,9 @@ def write_navigator(path: Path, z_dim: int, sigma: float = 0.5) -> Path:
 
 
 def facts_of(kind: Kind, **changes: Any) -> LearnedFacts:
-    return LearnedFacts.model_validate({"kind": kind, "generator_sha256": "ab" * 32, **changes})
+    """Say that it was learned on the tiny StyleGAN2."""
+    generator = known_of(LatentSource.model_validate(tiny_latent.source())).fingerprint["sha256"]
+    return LearnedFacts.model_validate({"kind": kind, "generator_sha256": generator, **changes})
 
 
 def read(path: Path, kind: Kind) -> Learned:

@@ -18,14 +18,21 @@ from factory.walks.encoder import info_nce
 from factory.walks.file import LearnedFacts, parse_learned, read_bytes, to_bytes
 from factory.walks.frozen import Frozen, LatentLaw
 from factory.walks.information import compare, report
-from factory.walks.navigation import MinMax, Navigator, gaussian_way, step_noise
+from factory.walks.navigation import MinMax, Navigator, gaussian_way, likeness, step_noise
 from factory.walks.steering import layer_arrays
 from factory.walks.train_navigator import NavigatorRun, is_enough, way_of
 from learning import loop
 from tests.factory.walks.toys import CPU, Spot, spot, tiny_folder
 
 ESTIMATOR = {"training_images": 64, "epochs": 1, "test_images": 64, "batch_images": 16, "seeds": 2}
-SHORT = {"images": 32, "batch_images": 8, "checkpoint_images": 16, "warmup_images": 8, "encoder_width": 8}
+SHORT = {
+    "images": 32,
+    "batch_images": 8,
+    "checkpoint_images": 16,
+    "warmup_images": 8,
+    "encoder_width": 8,
+    "crop_px": 16,
+}
 
 
 def config(**more: Any) -> NavigatorConfig:
@@ -42,6 +49,12 @@ def test_a_step_is_exactly_as_long_as_the_gaussians() -> None:
     for way in (Navigator(12, 16, 3, 0.7), gaussian_way(0.7)):
         torch.testing.assert_close(way(z, noise).norm(dim=1), torch.full((50,), 0.7 * math.sqrt(12)))
     torch.testing.assert_close(gaussian_way(0.7)(z, noise), noise / noise.norm(dim=1)[:, None] * 0.7 * math.sqrt(12))
+
+
+def test_views_that_ignore_their_noise_are_told_from_gaussian_ones() -> None:
+    latents = spot().latents(1, "look", 0, 400)
+    assert likeness(lambda z, noise: z, latents, 0) == pytest.approx(1)
+    assert abs(likeness(gaussian_way(0.5), latents, 0)) < 5 / math.sqrt(6 * 400)
 
 
 def test_a_file_goes_where_its_module_goes() -> None:
