@@ -36,7 +36,7 @@ def measure(out: Path) -> Row:
 
     @torch.no_grad()
     def bare() -> None:
-        for part in latents.split(BATCH):
+        for part in torch.split(latents, BATCH):
             psi = torch.ones(len(part))
             noise = [one.expand(len(part), -1, -1, -1) for one in network.constant_noise()]
             network.synthesize(network.map(part, None, psi), None, psi, noise)

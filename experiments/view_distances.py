@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from factory.builtin.quality import mean_group_distances
 from factory.recipe import presets
 from manifests import open_dataset
 from manifests.checkout import code_commit
 from manifests.command_line import new_app, run_app
 from manifests.dataset import DataSet
+from manifests.distances import mean_group_distances
 from manifests.errors import UserError
 from manifests.target import check_folder, local_path, replaced
 
