@@ -11,7 +11,8 @@ import fsspec
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from manifests.__main__ import main
+from manifests.__main__ import app
+from manifests.command_line import run_app
 from manifests.store import Store
 from tests.manifests.making import commit, encode, finish, make_dataset, make_group, pixels
 
@@ -27,7 +28,7 @@ def run(monkeypatch, capsys):
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["manifests", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            main()
+            run_app(app)
         captured = capsys.readouterr()
         return ended.value.code or 0, captured.out, captured.err
 
