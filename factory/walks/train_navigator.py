@@ -20,7 +20,7 @@ from factory.walks.file import Learned, LearnedFacts, parse_learned, read_bytes,
 from factory.walks.folder import Say, pick_device, pin, run_folder, teller
 from factory.walks.frozen import Frozen
 from factory.walks.information import compare, report
-from factory.walks.navigation import MinMax, Way, gaussian_way
+from factory.walks.navigation import MinMax, Way, gaussian_way, likeness
 from factory.walks.steering import layer_arrays
 from learning import checkpoint, loop
 from manifests.errors import UserError
