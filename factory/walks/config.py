@@ -88,7 +88,7 @@ class Estimator(BaseModel):
     epochs: int = Field(default=10, ge=1)
     test_images: int = Field(default=2048, ge=2, description="held-out anchors")
     batch_images: int = Field(default=128, ge=2, description="K: I_NCE cannot exceed log K")
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     seeds: int = Field(default=3, ge=1, description="of the final comparison")
 
 
@@ -97,9 +97,9 @@ class NavigatorConfig(_Learning):
 
     images: int = Field(default=60_000, ge=1, description="anchors that are drawn")
     batch_images: int = Field(default=64, ge=4)
-    learning_rate: float = Field(default=3e-4, gt=0, description="the encoder's")
+    learning_rate: float = Field(default=1e-3, gt=0, description="the encoder's")
     checkpoint_images: int = Field(default=6000, ge=1, description="from one checkpoint and candidate to the next")
-    navigator_rate: float = Field(default=1e-4, gt=0, description="learning rate of the navigator")
+    navigator_rate: float = Field(default=3e-4, gt=0, description="learning rate of the navigator")
     sigma: float = Field(default=0.5, gt=0, le=10, description="length of the step over √D, in τ")
     hidden: int = Field(default=256, ge=1, le=2048)
     layers: int = Field(default=3, ge=2, le=8)

@@ -1,6 +1,6 @@
 """The small residual network that a navigator plays against, and that measures what two views have in common.
 
-Group norm alone: batch statistics would tell an encoder which images stand together.
+Its head has a batch norm, as SimCLR's: without, all codes begin alike, and a short training may leave them so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1)
         self.stages = nn.Sequential(*(Residual(width << i, width << (i + 1)) for i in range(3)))
-        self.head = ProjectionHead(8 * width, 8 * width, CODE, layers=2)
+        self.head = ProjectionHead(8 * width, 8 * width, CODE, layers=2, norm="batch")
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.stages(relu(self.stem(images * 2 - 1))).mean(dim=(2, 3))

@@ -54,6 +54,7 @@ def held_out_losses(training: Pool, test: Pool, config: NavigatorConfig, seed: i
     torch.manual_seed(seed)
     encoder = Encoder(config.encoder_width).to(training.views.device)
     _train(encoder, training, config, seed)
+    encoder.eval()
     losses = []
     with torch.no_grad():
         for number, rows in enumerate(_batches(torch.arange(len(test.views)), estimator.batch_images)):
