@@ -43,7 +43,7 @@ def test_each_example_is_a_generator(example: dict[str, Any]) -> None:
     arguments = checked(described.family, described.arguments, "the page")
     with torch.device("meta"):
         network: Any = network_class(described.family)(**arguments)
-    expected = {"biggan": (256, 256), "bigbigan": (128, 128), "dcgan": (8, 8)}
+    expected = {"stylegan2": (384, 512), "biggan": (256, 256), "bigbigan": (128, 128), "dcgan": (8, 8)}
     assert network.image_size == expected[described.family]
 
 
