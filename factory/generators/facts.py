@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.latent_config import LatentSource
+from factory.generators.latent_folder import LatentFolder, find
 from factory.views.protocol import LatentSpace
 from manifests.errors import UserError
 
@@ -32,13 +34,22 @@ def facts_of(source: AnySource) -> SourceFacts:
 
 
 def _latent(source: LatentSource) -> SourceFacts:
-    from factory.generators.latent import space_of
-    from factory.generators.latent_folder import find
     from factory.generators.latent_weights import sketch_network
 
     found = find(source)
-    fingerprint = found.fingerprint()
-    network = sketch_network(found, source)
+    fingerprint = found.fingerprint()  # first: bytes that are not the pinned ones are not read further
+    return facts_of_latent(found, source, fingerprint, sketch_network(found, source))
+
+
+def facts_of_latent(
+    found: LatentFolder, source: LatentSource, fingerprint: dict[str, str], network: Any
+) -> SourceFacts:
+    """Say what is known of a latent source from its folder and its network, sketched or loaded.
+
+    Raises: UserError for class names that do not fit the network.
+    """
+    from factory.generators.latent import space_of
+
     names = _class_names(source.model, found.description.class_names, network.num_classes)
     name = found.name or f"local:{fingerprint['sha256'][:12]}"
     licence = source.licence or found.description.licence or "unknown"

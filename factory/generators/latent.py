@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from factory.generators.facts import facts_of
+from factory.generators.facts import facts_of_latent
 from factory.generators.latent_config import LatentSource
 from factory.generators.latent_folder import LatentFolder, find
 from factory.generators.latent_weights import load_network
@@ -25,11 +25,13 @@ class Latent:
     """A latent generator and the law of its anchors."""
 
     def __init__(self, source: LatentSource, *, device: str) -> None:
-        folder, known = find(source), facts_of(source)
-        self.name, self.licence, self._fingerprint = known.name, known.licence, known.fingerprint
+        folder = find(source)
+        self._fingerprint = folder.fingerprint()
         self._source, self._device = source, device
         self.network = load_network(folder, source, device)
-        self.space: LatentSpace | None = space_of(folder, source, self.network)
+        known = facts_of_latent(folder, source, self._fingerprint, self.network)
+        self.name, self.licence = known.name, known.licence
+        self.space: LatentSpace | None = known.space
 
     def fingerprint(self) -> dict[str, str]:
         return self._fingerprint
