@@ -92,7 +92,7 @@ def _check_shares(strategy: AnyStrategy, source: DiffusionSource, where: str) ->
 
 def presets() -> list[str]:
     """Name the recipes that come with the factory."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return settings.preset_names(PRESETS)
 
 
 def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
@@ -110,12 +110,7 @@ def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
 def _read(source: str) -> dict[str, Any]:
     if source.rstrip("/").endswith("dataset.json"):
         return _from_data_set(source)
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        if source not in presets():
-            hint = settings.nearest(source, presets())
-            raise UserError(f"{source}: neither a .yaml file, a dataset.json nor a preset{hint}")
-        path = PRESETS / f"{source}.yaml"
+    path = settings.settings_file(source, PRESETS, "neither a .yaml file, a dataset.json nor a preset")
     raw = _beside(settings.read_mapping(settings.read_text(path, "a recipe"), str(path)), path.parent)
     if preset := raw.pop("preset", None):
         if str(preset) not in presets():

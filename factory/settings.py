@@ -35,6 +35,25 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     return value
 
 
+def preset_names(folder: Path) -> list[str]:
+    """Name the YAML files of a folder of presets."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def settings_file(source: str, presets: Path, otherwise: str) -> Path:
+    """Return the path that was given, or the preset's of that name.
+
+    Raises: UserError that says `otherwise`, with the nearest preset.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return path
+    names = preset_names(presets)
+    if source not in names:
+        raise UserError(f"{source}: {otherwise}{nearest(source, names)}")
+    return presets / f"{source}.yaml"
+
+
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Lay `change` over `base`; mappings merge key by key, anything else is replaced whole."""
     merged = dict(base)

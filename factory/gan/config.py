@@ -125,7 +125,7 @@ class GanConfig(_Section):
 
 def presets() -> list[str]:
     """Name the configs that come with the factory."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return settings.preset_names(PRESETS)
 
 
 def load_config(source: str, changes: Iterable[str] = ()) -> GanConfig:
@@ -137,12 +137,7 @@ def load_config(source: str, changes: Iterable[str] = ()) -> GanConfig:
 
 
 def _read(source: str) -> dict[str, Any]:
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        if source not in presets():
-            hint = settings.nearest(source, presets())
-            raise UserError(f"{source}: neither a .yaml file nor a preset{hint}")
-        path = PRESETS / f"{source}.yaml"
+    path = settings.settings_file(source, PRESETS, "neither a .yaml file nor a preset")
     raw = settings.read_mapping(settings.read_text(path, "a config"), str(path))
     preset = raw.pop("preset", None)
     if preset is None:
