@@ -16,11 +16,11 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for results.json")] = Path("out/bench"),
 ) -> None:
     """Measure in pairs: rendering beside a bare diffusers loop, streaming beside decoding from memory."""
-    from benchmarks import render, stream
+    from benchmarks import latent, render, stream
 
     out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for bench in (render.measure, stream.measure):
+    for bench in (render.measure, latent.measure, stream.measure):
         row = bench(out)
         rows.append(row.as_dict())
         typer.echo(

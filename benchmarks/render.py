@@ -7,6 +7,8 @@ from pathlib import Path
 from benchmarks.pairs import Row, speed_ratio
 
 BATCH = 16
+STEPS = 12
+GUIDANCE_SCALE = 2.0
 PROMPTS = ("red heart", "cat face", "pizza", "airplane")
 
 
@@ -19,10 +21,9 @@ def measure(out: Path) -> Row:
     from factory.generators import ViewRequest, open_generator
     from manifests import seeds
 
-    generator = open_generator({"family": "diffusion", "model": "builtin:emoji-diffusion"}, threads=1)
+    source = {"model": "builtin:emoji-diffusion", "steps": STEPS, "guidance_scale": GUIDANCE_SCALE}
+    generator = open_generator({**source, "width": 64, "height": 64}, threads=1)
     prompts = [PROMPTS[i % len(PROMPTS)] for i in range(BATCH)]
-    guidance = float(generator.source.guidance_scale)  # type: ignore[attr-defined]
-    steps = int(generator.source.steps)  # type: ignore[attr-defined]
     requests = [
         ViewRequest(
             group=i,
@@ -31,7 +32,7 @@ def measure(out: Path) -> Row:
             seed=seeds.view_seed(0, i, 0),
             prompt=p,
             negative_prompt="",
-            guidance_scale=guidance,
+            guidance_scale=GUIDANCE_SCALE,
         )
         for i, p in enumerate(prompts)
     ]
@@ -41,7 +42,7 @@ def measure(out: Path) -> Row:
 
     def bare() -> object:
         return pipeline(
-            prompts, num_inference_steps=steps, guidance_scale=guidance, height=64, width=64, output_type="np"
+            prompts, num_inference_steps=STEPS, guidance_scale=GUIDANCE_SCALE, height=64, width=64, output_type="np"
         ).images
 
     return speed_ratio(

@@ -6,6 +6,7 @@ To resume, run the same command again. Nothing heavy is imported before a comman
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from factory.builtin.cli import app as builtin_app
+from factory.gan.cli import train_gan
+from factory.gan.importing.cli import import_weights
+from factory.walks.cli import measure_navigator, measure_walks, train_navigator, train_walks
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
@@ -23,6 +27,12 @@ WATCH_S = 5.0
 
 app = new_app(__doc__)
 app.add_typer(builtin_app, name="builtin")
+app.command("import")(import_weights)
+app.command("train-gan")(train_gan)
+app.command("train-walks")(train_walks)
+app.command("measure-walks")(measure_walks)
+app.command("train-navigator")(train_navigator)
+app.command("measure-navigator")(measure_navigator)
 
 Source = Annotated[str, typer.Argument(metavar="RECIPE", help="a .yaml file, a preset or a data set's dataset.json")]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key, as in seed=7")]
@@ -61,7 +71,7 @@ def plan(
     if images_per_s is not None and not images_per_s > 0:
         raise UserError(f"--images-per-s {images_per_s:g}: expected a rate above 0")
     recipe, rate = _recipe(source, changes, groups), images_per_s
-    prompts, _ = read_prompts(recipe.prompts)
+    prompts = read_prompts(recipe.prompts)[0] if recipe.prompts else None
     if measure:
         stream = resolve(recipe)
         recipe, rate = stream.recipe, estimate.measure(stream)
@@ -81,7 +91,9 @@ def _recipe(source: str, changes: list[str] | None, groups: int | None) -> Any:
 def render(
     source: Source,
     out: Annotated[str, typer.Argument(help="folder or fsspec URL of the data set; with --limit, a PNG file")],
-    groups: Annotated[int | None, typer.Option(min=1, help="number of groups; more than before appends")] = None,
+    groups: Annotated[
+        str | None, typer.Option(metavar="N|+N", help="number of groups, or how many more; more than before appends")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only draw a contact sheet of so many groups")] = None,
     inline: Annotated[bool, typer.Option("--inline", help="render in this process, without Ray")] = False,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join: auto or ray://host:port")] = None,
@@ -97,7 +109,7 @@ def render(
 
     if inline and (workers or address):
         raise UserError("--inline renders in this process alone: leave it out, or leave out --workers and --address")
-    recipe = _recipe(source, changes, groups)
+    recipe = _recipe(source, changes, _count(groups, out))
     if dry_run or limit:
         _look_first(recipe, out, limit)
         return
@@ -111,6 +123,20 @@ def render(
     root = job.finish(work)
     _tell_refused(work)
     print(root)
+
+
+def _count(groups: str | None, out: str) -> int | None:
+    """Read a number of groups; +N means N more than the newest version has, so that a killed append goes on."""
+    if groups is None:
+        return None
+    from factory.job import existing
+    from manifests.version import newest
+
+    if not re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", groups):
+        raise UserError(f"--groups {groups}: expected a number from 1 to 999999999, or +N for N more than there are")
+    folder = existing(out) if groups.startswith("+") else None
+    version = newest(folder) if folder else None
+    return int(groups) + (sum(shard.groups for shard in version.shards) if version else 0)
 
 
 def _look_first(recipe: Any, out: str, limit: int | None) -> None:

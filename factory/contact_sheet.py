@@ -34,15 +34,21 @@ def contact_sheet(stream: Stream, groups: int, path: Path) -> Path:
     generators = [open_generator(source, device=device, threads=recipe.threads) for source in recipe.sources]
     try:
         drawn = draw_shard(
-            plan_shard(recipe, stream.prompts, segment, 0), Bench(recipe, generators, stream.fingerprints)
+            plan_shard(recipe, stream.subjects, segment, 0),
+            Bench(recipe, generators, stream.fingerprints, stream.learned()),
         )
     finally:
         for generator in generators:
             generator.close()
-    page = sheet([group.prompt or "" for group in drawn], [_pictures(group) for group in drawn])
+    page = sheet([_title(group, stream) for group in drawn], [_pictures(group) for group in drawn])
     with replaced(path) as part:
         page.save(part, format="PNG")
     return path
+
+
+def _title(group: Group, stream: Stream) -> str:
+    names = stream.subjects.label_names
+    return group.prompt or (names[group.label] if group.label is not None and names else f"group {group.group}")
 
 
 def _pictures(group: Group) -> list[np.ndarray | str]:

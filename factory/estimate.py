@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from factory.generators.protocol import ViewRequest
-from factory.plan import cut_batches, plan_shard, request
+from factory.generators.facts import AnySource
+from factory.generators.latent_config import LatentSource
+from factory.plan import GroupPlan, cut_batches, plan_shard, request
 from factory.prompt_rows import PromptTable
 from factory.recipe import Recipe
 from factory.resolve import Stream
 from factory.segments import Segment
+from factory.subjects import Subjects, subjects_of
+from factory.views import Draw, Drawer
 
 # Measured on rendered images of 256 px: bytes a pixel of each codec at its default settings.
 BYTES_PER_PIXEL = {"jpeg": 0.8, "webp": 0.7, "webp-lossless": 2.3, "png": 2.5}
@@ -18,7 +21,7 @@ BYTES_PER_PIXEL = {"jpeg": 0.8, "webp": 0.7, "webp-lossless": 2.3, "png": 2.5}
 
 def estimate(
     recipe: Recipe,
-    prompts: PromptTable,
+    prompts: PromptTable | None,
     *,
     images_per_s: float | None = None,
     workers: int = 1,
@@ -33,7 +36,7 @@ def estimate(
         "views": recipe.views,
         "images": images,
         "shards": shards,
-        "prompts": len(prompts),
+        "prompts": len(prompts) if prompts else None,
         "batch": recipe.batch,
         "batches_per_shard": _batches(recipe, prompts),
         "bytes": _bytes(recipe, images),
@@ -45,15 +48,22 @@ def estimate(
     return facts
 
 
-def _batches(recipe: Recipe, prompts: PromptTable) -> int | None:
+def _batches(recipe: Recipe, prompts: PromptTable | None) -> int | None:
     """Count the batches of the first shard, where no view is tried again; guidance scales do not share one."""
     if recipe.batch == "auto":
         return None
-    wanted = _first_requests(recipe, prompts)
-    return len(cut_batches(wanted, lambda source, one: one.guidance_scale, recipe.batch))
+    is_prompted = "diffusion" in recipe.strategy.FAMILIES
+    drawer: Drawer = recipe.strategy.open(None) if is_prompted else lambda place, subject: Draw(seed=0)
+    subjects = subjects_of(recipe, prompts, [()] * len(recipe.sources))
+    wanted = [
+        (group.source, request(recipe, group, view, 0, drawer))
+        for group in _first_groups(recipe, subjects)
+        for view in range(recipe.views)
+    ]
+    return len(cut_batches(wanted, lambda source, one: (one.guidance_scale, one.columns.get("strength")), recipe.batch))
 
 
-def _first_requests(recipe: Recipe, prompts: PromptTable) -> list[tuple[int, ViewRequest]]:
+def _first_groups(recipe: Recipe, subjects: Subjects) -> tuple[GroupPlan, ...]:
     segment = Segment(
         stream_id="",
         first_group=0,
@@ -61,17 +71,22 @@ def _first_requests(recipe: Recipe, prompts: PromptTable) -> list[tuple[int, Vie
         groups_per_shard=recipe.groups_per_shard,
         first_shard=0,
     )
-    plan = plan_shard(recipe, prompts, segment, 0)
-    return [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
+    return plan_shard(recipe, subjects, segment, 0).groups
 
 
 def _bytes(recipe: Recipe, images: int) -> int | None:
     """Guess the size of the images, where every source says how large its own are."""
-    sizes = [(source.width, source.height, source.resize_px) for source in recipe.sources]
+    sizes = [_side_px(source) for source in recipe.sources]
     pixels = [_pixels(width, height, resize) for width, height, resize in sizes if width and height]
     if len(pixels) < len(sizes):
         return None
     return round(images * sum(pixels) / len(pixels) * BYTES_PER_PIXEL[recipe.encode.codec])
+
+
+def _side_px(source: AnySource) -> tuple[int | None, int | None, int | None]:
+    if isinstance(source, LatentSource):
+        return source.resize_px, source.resize_px, None
+    return source.width, source.height, source.resize_px
 
 
 def _pixels(width: int, height: int, resize_px: int | None) -> float:
@@ -89,8 +104,10 @@ def measure(stream: Stream, *, batches: int = 2) -> float:
     assert isinstance(recipe.batch, int)
     device = pick_device(recipe.device)
     generators = [open_generator(source, device=device, threads=recipe.threads) for source in recipe.sources]
-    bench = Bench(recipe, generators, stream.fingerprints)
-    cut = cut_batches(_first_requests(recipe, stream.prompts), bench.key, recipe.batch)
+    bench = Bench(recipe, generators, stream.fingerprints, stream.learned())
+    groups = _first_groups(recipe, stream.subjects)
+    wanted = [bench.request(group, view, 0) for group in groups for view in range(recipe.views)]
+    cut = cut_batches(wanted, bench.key, recipe.batch)
     chosen = [cut[i % len(cut)] for i in range(batches + 1)]
     render_batch(generators[chosen[0].source], chosen[0])
     begun = time.monotonic()

@@ -122,7 +122,7 @@ def finish(job: Job) -> str:
         shards=shards,
         views_per_group=recipe.views,
         extension=extension(recipe.encode),
-        label_names=list(job.stream.prompts.label_names),
+        label_names=list(job.stream.subjects.label_names),
         licence=licence,
         name=recipe.name,
     )
@@ -172,7 +172,12 @@ def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
 def hire(job: Job, log: RunLog) -> Crew:
     """Start the workers that the options ask for."""
     assignment = Assignment(
-        job.stream.recipe, job.store.url, log.run_id, job.stream.fingerprints, job.stream.prompts.extra_types
+        job.stream.recipe,
+        job.store.url,
+        log.run_id,
+        job.stream.fingerprints,
+        job.stream.subjects.extra_types,
+        job.stream.learned(),
     )
     options = job.options
     if options.inline:
@@ -209,7 +214,7 @@ def _hand_out(job: Job, crew: Crew, ledger: Ledger) -> None:
         for worker, held in crew.held().items():
             shard = ledger.next(held)
             if shard is not None:
-                plan = plan_shard(job.stream.recipe, job.stream.prompts, segment_of(job.segments, shard), shard)
+                plan = plan_shard(job.stream.recipe, job.stream.subjects, segment_of(job.segments, shard), shard)
                 crew.hand(worker, plan)
 
 

@@ -10,11 +10,13 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from factory.generators.latent_config import LatentSource
 from factory.generators.protocol import ViewRequest
-from factory.prompt_rows import PromptRow, PromptTable
-from factory.prompts import row_of_group
+from factory.prompt_rows import PromptRow
 from factory.recipe import Recipe
 from factory.segments import Segment
+from factory.subjects import Subjects
+from factory.views import Drawer, Place, Subject
 from manifests import seeds
 
 
@@ -47,20 +49,21 @@ class Batch:
     requests: tuple[ViewRequest, ...]
 
 
-def plan_shard(recipe: Recipe, prompts: PromptTable, segment: Segment, index: int) -> ShardPlan:
+def plan_shard(recipe: Recipe, subjects: Subjects, segment: Segment, index: int) -> ShardPlan:
     """Plan one shard of a segment."""
     first, count = segment.span(index)
-    groups = tuple(plan_group(recipe, prompts, group) for group in range(first, first + count))
+    groups = tuple(plan_group(recipe, subjects, group) for group in range(first, first + count))
     return ShardPlan(segment.stream_id, index, first, groups)
 
 
-def plan_group(recipe: Recipe, prompts: PromptTable, group: int) -> GroupPlan:
+def plan_group(recipe: Recipe, subjects: Subjects, group: int) -> GroupPlan:
     """Plan one group, of the seed and its number alone."""
     source = choose_source(recipe, group)
-    row = prompts.row(row_of_group(recipe.prompts.order, recipe.seed, group, len(prompts)))
+    row = subjects.row(recipe, source, group)
     if row.guidance_scale is not None:
         return GroupPlan(group, source, row, (row.guidance_scale,) * recipe.views)
-    grid = recipe.sources[source].guidance_grid
+    config = recipe.sources[source]
+    grid = (0.0,) if isinstance(config, LatentSource) else config.guidance_grid
     # Of attempt 0, so that a view keeps its guidance when it is rolled again.
     draws = [seeds.view_seed(recipe.seed, group, view) for view in range(recipe.views)]
     return GroupPlan(
@@ -77,19 +80,24 @@ def choose_source(recipe: Recipe, group: int) -> int:
     return min(bisect.bisect_right(cumulative, draw), len(cumulative) - 1)
 
 
-def request(recipe: Recipe, plan: GroupPlan, view: int, attempt: int) -> ViewRequest:
+def request(recipe: Recipe, plan: GroupPlan, view: int, attempt: int, drawer: Drawer) -> ViewRequest:
     """Say all that decides one view at one attempt."""
-    draw = recipe.strategy.draw(recipe.seed, plan.group, view, attempt)
+    place = Place(recipe.seed, plan.group, view, attempt)
+    draw = drawer(place, Subject(plan.prompt.prompt, plan.prompt.variants))
+    guidance_scale = plan.guidance_scales[view] if draw.guidance_scale is None else draw.guidance_scale
     return ViewRequest(
         group=plan.group,
         view=view,
         attempt=attempt,
         seed=draw.seed,
-        prompt=plan.prompt.prompt,
+        prompt=plan.prompt.prompt if draw.prompt is None else draw.prompt,
         negative_prompt=plan.prompt.negative_prompt or "",
-        guidance_scale=plan.guidance_scales[view],
+        guidance_scale=guidance_scale,
         class_id=plan.prompt.class_id,
-        parameters=draw.parameters,
+        group_seed=place.group_seed,
+        latent=draw.latent,
+        edit=draw.edit,
+        columns=draw.columns,
     )
 
 

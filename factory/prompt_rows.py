@@ -16,12 +16,13 @@ class PromptRow:
     """One prompt and what was said beside it; `extra` holds the user's own columns, named x_…"""
 
     prompt: str
-    prompt_id: str
+    prompt_id: str | None
     negative_prompt: str | None = None
     guidance_scale: float | None = None
     label: int | None = None
     class_id: int | None = None
     split: str | None = None
+    variants: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -29,6 +30,7 @@ class PromptTable(Protocol):
     """Rows of prompts that can be asked for one by one."""
 
     label_names: tuple[str, ...]
+    has_number_labels: bool
     extra_types: dict[str, pa.DataType]
 
     def __len__(self) -> int:
@@ -46,6 +48,7 @@ class RowPrompts:
             raise UserError(f"prompts: {where} holds no prompt; expected at least one")
         self._id_prefix = sha256[:8]
         self._table, self.label_names = _labelled(_cast(table, where))
+        self.has_number_labels = "label" in table.column_names and pa.types.is_integer(table.schema.field("label").type)
         extra = [name for name in table.column_names if name.startswith("x_")]
         self.extra_types: dict[str, pa.DataType] = {name: self._table.schema.field(name).type for name in extra}
 
@@ -56,7 +59,8 @@ class RowPrompts:
         """Return one row."""
         values = self._table.slice(index, 1).to_pylist()[0]
         extra = {name: values.pop(name) for name in self.extra_types}
-        return PromptRow(prompt_id=f"{self._id_prefix}-{index}", extra=extra, **values)
+        variants = tuple(one for one in values.pop("variants", None) or () if one)
+        return PromptRow(prompt_id=f"{self._id_prefix}-{index}", extra=extra, variants=variants, **values)
 
 
 def _cast(table: pa.Table, where: str) -> pa.Table:
@@ -64,7 +68,7 @@ def _cast(table: pa.Table, where: str) -> pa.Table:
 
     Raises: UserError naming the column, and the first row without a prompt.
     """
-    types = {"guidance_scale": pa.float64(), "class_id": pa.int32()}
+    types = {"guidance_scale": pa.float64(), "class_id": pa.int32(), "variants": pa.list_(pa.string())}
     for position, name in enumerate(table.column_names):
         column = table.column(position)
         is_free = name.startswith("x_") or name == "label"

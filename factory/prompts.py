@@ -27,7 +27,7 @@ from manifests.errors import UserError
 FORMATS = {".txt": "text", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 Order = Literal["sequential", "shuffled", "sampled"]
-Role = Literal["prompt", "negative_prompt", "guidance_scale", "label", "class_id", "split"]
+Role = Literal["prompt", "negative_prompt", "guidance_scale", "label", "class_id", "split", "variants"]
 
 
 class PromptConfig(BaseModel):

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from factory import settings
 from factory.encode import EncodeConfig
 from factory.generators.diffusion_config import DiffusionSource
+from factory.generators.latent_config import LatentSource
 from factory.judge import JudgeConfig
 from factory.prompts import PromptConfig
-from factory.views import Independent
+from factory.views import AnyStrategy, ImageToImage, Independent, Same
+from manifests import settings
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import UserError
 from manifests.schema import FORMAT
@@ -26,6 +27,16 @@ PRESETS = Path(__file__).parent / "recipes"
 
 # What a recipe says that no pixel depends on: the count may grow, and a name is only a name.
 NOT_IDENTITY = frozenset({"name", "description", "licence", "groups", "device", "sources", "prompts"})
+
+
+def _family(source: Any) -> str:
+    """Say which kind of source was meant; without a word it is diffusion."""
+    return str(source.get("family", "diffusion") if isinstance(source, Mapping) else source.family)
+
+
+AnySource = Annotated[
+    Annotated[DiffusionSource, Tag("diffusion")] | Annotated[LatentSource, Tag("latent")], Discriminator(_family)
+]
 
 
 class Recipe(BaseModel):
@@ -40,9 +51,9 @@ class Recipe(BaseModel):
     groups: int = Field(ge=1, le=999_999_999, description="things to draw; asking for more later appends")
     views: int = Field(ge=1, le=100, description="images of each group")
     groups_per_shard: int = Field(default=64, ge=1, le=100_000, description="in one tar: the unit of work and retries")
-    sources: tuple[DiffusionSource, ...] = Field(min_length=1, description="generators, which share out the groups")
-    prompts: PromptConfig = Field(description="what to draw")
-    strategy: Independent = Field(default=Independent(), description="what makes images views of one thing")
+    sources: tuple[AnySource, ...] = Field(min_length=1, description="generators, which share out the groups")
+    prompts: PromptConfig | None = Field(default=None, description="what to draw, for sources that read")
+    strategy: AnyStrategy = Field(default=Independent(), description="what makes images views of one thing")
     encode: EncodeConfig = Field(default=EncodeConfig.model_validate({}), description="how an image becomes a file")
     judge: JudgeConfig = Field(default=JudgeConfig.model_validate({}), description="which images are tried again")
     batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
@@ -55,10 +66,33 @@ class Recipe(BaseModel):
         description="cpu, mps, cuda, cuda:N, or auto for the best",
     )
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        families = {source.family for source in self.sources}
+        if "diffusion" in families and self.prompts is None:
+            raise ValueError("prompts beside a text-to-image source, which needs something to draw")
+        if "diffusion" not in families and self.prompts is not None:
+            raise ValueError("no prompts, since no source reads them; sources.0.classes says what to draw")
+        for family in sorted(families - self.strategy.FAMILIES):
+            raise ValueError(f"another strategy: {self.strategy.name} is not for {family} sources")
+        for number, source in enumerate(self.sources):
+            if isinstance(source, DiffusionSource):
+                _check_shares(self.strategy, source, f"sources.{number}")
+        return self
+
+
+def _check_shares(strategy: AnyStrategy, source: DiffusionSource, where: str) -> None:
+    """Views of one image need one guidance scale; those that set out from one need steps to go."""
+    if isinstance(strategy, Same | ImageToImage) and len(source.guidance_grid) > 1:
+        raise ValueError(f"one {where}.guidance_scale, which the views of {strategy.name} share")
+    if isinstance(strategy, ImageToImage) and int(source.steps * strategy.strength) < 1:
+        least = f"{1 / source.steps:.3g}"
+        raise ValueError(f"a strategy.strength of {least} or more, one of the {source.steps} steps of {where}")
+
 
 def presets() -> list[str]:
     """Name the recipes that come with the factory."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return settings.preset_names(PRESETS)
 
 
 def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
@@ -76,12 +110,7 @@ def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
 def _read(source: str) -> dict[str, Any]:
     if source.rstrip("/").endswith("dataset.json"):
         return _from_data_set(source)
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        if source not in presets():
-            hint = settings.nearest(source, presets())
-            raise UserError(f"{source}: neither a .yaml file, a dataset.json nor a preset{hint}")
-        path = PRESETS / f"{source}.yaml"
+    path = settings.settings_file(source, PRESETS, "neither a .yaml file, a dataset.json nor a preset")
     raw = _beside(settings.read_mapping(settings.read_text(path, "a recipe"), str(path)), path.parent)
     if preset := raw.pop("preset", None):
         if str(preset) not in presets():
@@ -91,21 +120,25 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Take relative prompt and word files from the recipe's own folder."""
-    prompts = raw.get("prompts")
-    if not isinstance(prompts, Mapping):
-        return raw
-    prompts = dict(prompts)
-    if isinstance(prompts.get("file"), str):
-        prompts["file"] = _located(prompts["file"], folder)
-    if isinstance(prompts.get("words"), Mapping):
-        words = prompts["words"].items()
-        prompts["words"] = {name: _located(v, folder) if isinstance(v, str) else v for name, v in words}
-    return {**raw, "prompts": prompts}
+    """Take relative files of prompts, words and learned steps from the recipe's own folder."""
+    result = dict(raw)
+    if isinstance(prompts := raw.get("prompts"), Mapping):
+        result["prompts"] = _files_beside(prompts, ("file",), folder)
+        if isinstance(prompts.get("words"), Mapping):
+            words = prompts["words"].items()
+            result["prompts"]["words"] = {name: _located(v, folder) if isinstance(v, str) else v for name, v in words}
+    if isinstance(strategy := raw.get("strategy"), Mapping):
+        result["strategy"] = _files_beside(strategy, ("walks", "navigator"), folder)
+    return result
+
+
+def _files_beside(section: Mapping[str, Any], keys: Iterable[str], folder: Path) -> dict[str, Any]:
+    found = {key: _located(section[key], folder) for key in keys if isinstance(section.get(key), str)}
+    return {**section, **found}
 
 
 def _located(file: str, folder: Path) -> str:
-    return file if "://" in file else str(folder / file)
+    return file if "://" in file or file.startswith("builtin:") else str(folder / file)
 
 
 def _word_list(name: str, value: Any) -> Any:
@@ -131,21 +164,34 @@ def _from_data_set(source: str) -> dict[str, Any]:
     raw = {**stored.recipe, "groups": total_groups(store)}
     if stored.prompts_sha256:
         raw["prompts"] = {**raw["prompts"], "file": f"{url}/sources/{stored.prompts_sha256}"}
+    if stored.learned_sha256:
+        key = next(name for name in ("walks", "navigator") if name in raw["strategy"])
+        raw["strategy"] = {**raw["strategy"], key: f"{url}/sources/{stored.learned_sha256}"}
     return raw
 
 
-def identity(recipe: Recipe, fingerprints: list[dict[str, str]], prompts_sha256: str | None) -> dict[str, Any]:
+def identity(
+    recipe: Recipe,
+    fingerprints: list[dict[str, str]],
+    prompts_sha256: str | None = None,
+    learned_sha256: str | None = None,
+) -> dict[str, Any]:
     """Return all that decides a pixel; defaults are left out, so that a new option changes no old identity."""
     chosen = recipe.model_dump(mode="json", exclude_defaults=True, exclude=set(NOT_IDENTITY))
-    prompts = recipe.prompts.model_dump(mode="json", exclude_defaults=True, exclude={"file"})
     sources = [
-        {**source.model_dump(mode="json", exclude_defaults=True, exclude=set(source.LOCATIONS)), "weights": weights}
-        for source, weights in zip(recipe.sources, fingerprints, strict=True)
+        {**_settings(source), "weights": weights} for source, weights in zip(recipe.sources, fingerprints, strict=True)
     ]
-    if prompts_sha256:
-        prompts["sha256"] = prompts_sha256
+    if recipe.prompts:
+        prompts = recipe.prompts.model_dump(mode="json", exclude_defaults=True, exclude={"file"})
+        chosen["prompts"] = {**prompts, **({"sha256": prompts_sha256} if prompts_sha256 else {})}
+    if key := recipe.strategy.FILE:
+        chosen["strategy"] = {**chosen["strategy"], key: learned_sha256}
     always = {"format": FORMAT, "seed": recipe.seed, "batch": recipe.batch, "groups_per_shard": recipe.groups_per_shard}
-    return {**chosen, **always, "prompts": prompts, "sources": sources}
+    return {**chosen, **always, "sources": sources}
+
+
+def _settings(source: AnySource) -> dict[str, Any]:
+    return source.model_dump(mode="json", exclude_defaults=True, exclude=set(source.LOCATIONS))
 
 
 def stream_id(identity: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from factory.generators.protocol import Generator, Rendered, ViewRequest
 from factory.judge import Step, Verdict, judge, next_step, reason
 from factory.plan import Batch, GroupPlan, ShardPlan, cut_batches, request
 from factory.recipe import Recipe
-from manifests import seeds
+from factory.views import Drawer
+from factory.walks.file import Learned
 from manifests.commit import Group, View
 from manifests.errors import UserError
 from manifests.images import pixel_hash
@@ -58,7 +60,17 @@ class Bench:
     recipe: Recipe
     generators: Sequence[Generator]
     fingerprints: Sequence[dict[str, str]]
+    learned: Learned | None = None  # steps that the strategy goes by
     timings: Timings = field(default_factory=Timings)
+
+    @cached_property
+    def drawers(self) -> list[Drawer]:
+        """Return the strategy, opened on each generator's space."""
+        return [self.recipe.strategy.open(generator.space, self.learned) for generator in self.generators]
+
+    def request(self, plan: GroupPlan, view: int, attempt: int) -> tuple[int, ViewRequest]:
+        """Return a view's source and request."""
+        return plan.source, request(self.recipe, plan, view, attempt, self.drawers[plan.source])
 
     def key(self, source: int, wanted: ViewRequest) -> Hashable:
         """Return what requests must share to be rendered in one batch."""
@@ -67,10 +79,10 @@ class Bench:
 
 def draw_shard(plan: ShardPlan, bench: Bench) -> list[Group]:
     """Render all views of a shard, trying again those that the judge refuses."""
-    _prepare(plan, bench)
     recipe, attempts, batch_count = bench.recipe, Attempts(), 0
     groups = {group.group: group for group in plan.groups}
-    wanted = [(group.source, request(recipe, group, view, 0)) for group in plan.groups for view in range(recipe.views)]
+    wanted = [bench.request(group, view, 0) for group in plan.groups for view in range(recipe.views)]
+    _prepare(wanted, bench)
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
         while wanted:
             batches = cut_batches(wanted, bench.key, _batch_size(recipe))
@@ -81,7 +93,7 @@ def draw_shard(plan: ShardPlan, bench: Bench) -> list[Group]:
             again = [
                 one.request for one in drawn if next_step(one.verdict, one.request.attempt, recipe.judge) == "again"
             ]
-            wanted = [_next_attempt(failed, groups[failed.group], recipe) for failed in again]
+            wanted = [bench.request(groups[failed.group], failed.view, failed.attempt + 1) for failed in again]
     return [_group(group, attempts, recipe) for group in plan.groups]
 
 
@@ -90,10 +102,10 @@ def _batch_size(recipe: Recipe) -> int:
     return recipe.batch
 
 
-def _prepare(plan: ShardPlan, bench: Bench) -> None:
+def _prepare(wanted: Sequence[tuple[int, ViewRequest]], bench: Bench) -> None:
     begun = time.monotonic()
     for number, generator in enumerate(bench.generators):
-        prompts = [(g.prompt.prompt, g.prompt.negative_prompt or "") for g in plan.groups if g.source == number]
+        prompts = [(one.prompt, one.negative_prompt) for source, one in wanted if source == number]
         if prompts:
             generator.prepare(list(dict.fromkeys(prompts)))
     bench.timings.prepare_s += time.monotonic() - begun
@@ -101,10 +113,6 @@ def _prepare(plan: ShardPlan, bench: Bench) -> None:
 
 def _step(drawn: Drawn, recipe: Recipe) -> Step:
     return next_step(drawn.verdict, drawn.request.attempt, recipe.judge)
-
-
-def _next_attempt(failed: ViewRequest, group: GroupPlan, recipe: Recipe) -> tuple[int, ViewRequest]:
-    return group.source, request(recipe, group, failed.view, failed.attempt + 1)
 
 
 def _pipeline(batches: Sequence[Batch], first_index: int, bench: Bench, encoder: ThreadPoolExecutor) -> Iterator[Drawn]:
@@ -165,8 +173,6 @@ def _finish(batch: Batch, index: int, rendered: Rendered, bench: Bench) -> list[
     for slot, (wanted, verdict) in enumerate(zip(batch.requests, verdicts, strict=True)):
         pixels = rendered.pixels[slot]  # [H, W, 3]
         row = {**_row(wanted, recipe), **shared, "slot": slot, **_looks(pixels, recipe), **generator.row(wanted)}
-        if rendered.latents is not None:
-            row["latent"] = rendered.latents[slot].tolist()
         drawn.append(Drawn(wanted, verdict, encode(pixels, recipe.encode) if verdict == "ok" else None, row))
     bench.timings.encode_s += time.monotonic() - begun
     return drawn
@@ -174,7 +180,7 @@ def _finish(batch: Batch, index: int, rendered: Rendered, bench: Bench) -> list[
 
 def _row(wanted: ViewRequest, recipe: Recipe) -> dict[str, Any]:
     return {
-        "group_seed": seeds.group_seed(recipe.seed, wanted.group),
+        "group_seed": wanted.group_seed,
         "view_seed": wanted.seed,
         "attempts": wanted.attempt + 1,
         "strategy": recipe.strategy.name,
@@ -182,8 +188,20 @@ def _row(wanted: ViewRequest, recipe: Recipe) -> dict[str, Any]:
         "negative_prompt": wanted.negative_prompt,
         "guidance_scale": wanted.guidance_scale,
         "class_id": wanted.class_id,
-        **wanted.parameters,
+        **latent_columns(wanted),
+        **wanted.columns,
     }
+
+
+def latent_columns(wanted: ViewRequest) -> dict[str, Any]:
+    """Return what a row says of the latent that a view was drawn from."""
+    if wanted.latent is None:
+        return {}
+    columns: dict[str, Any] = {"latent": list(wanted.latent), "latent_space": "z"}
+    if edit := wanted.edit:
+        layers = {"first_layer": edit.first_layer, "last_layer": edit.last_layer}
+        columns |= {"edit": edit.kind, "edit_vector": list(edit.vector), **layers}
+    return columns
 
 
 def _looks(pixels: np.ndarray, recipe: Recipe) -> dict[str, Any]:
@@ -195,7 +213,7 @@ def _looks(pixels: np.ndarray, recipe: Recipe) -> dict[str, Any]:
 def _group(plan: GroupPlan, attempts: Attempts, recipe: Recipe) -> Group:
     views = [_view(attempts[plan.group, view], recipe) for view in range(recipe.views)]
     shared = {"prompt_id": plan.prompt.prompt_id, "split": plan.prompt.split, **plan.prompt.extra}
-    return Group(plan.group, views, prompt=plan.prompt.prompt, label=plan.prompt.label, extra=shared)
+    return Group(plan.group, views, prompt=plan.prompt.prompt or None, label=plan.prompt.label, extra=shared)
 
 
 def _view(attempts: Sequence[Drawn], recipe: Recipe) -> View:

@@ -24,6 +24,7 @@ from factory.plan import Batch
 from factory.recipe import Recipe
 from factory.render import render_batch
 from factory.segments import read_recipe
+from factory.views import Edit
 from manifests import seeds
 from manifests.commit import winners
 from manifests.dataset import DataSet
@@ -138,12 +139,24 @@ def request_of(row: Row) -> ViewRequest:
         view=row["view"],
         attempt=row["attempts"] - 1,
         seed=row["view_seed"],
-        prompt=row["prompt"],
-        negative_prompt=row["negative_prompt"],
-        guidance_scale=row["guidance_scale"],
+        prompt=row["prompt"] or "",
+        negative_prompt=row["negative_prompt"] or "",
+        guidance_scale=row["guidance_scale"] or 0.0,
         class_id=row["class_id"],
-        parameters={name: row[name] for name in ("sigma", "alpha", "bound", "psi") if row[name] is not None},
+        group_seed=row["group_seed"],
+        latent=_vector(row["latent"]),
+        edit=_edit(row),
+        columns={name: row[name] for name in ("sigma", "psi", "strength") if row[name] is not None},
     )
+
+
+def _vector(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _edit(row: Row) -> Edit | None:
+    vector = _vector(row["edit_vector"])
+    return None if vector is None else Edit(row["edit"], vector, row["first_layer"], row["last_layer"])
 
 
 def _comparison(data: DataSet, recipe: Recipe, row: Row, pixels: np.ndarray, must_be_equal: bool) -> Comparison:

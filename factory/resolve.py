@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from factory.generators.precheck import check_configuration
-from factory.generators.weights import fingerprint, inventory, model_name
-from factory.prompt_rows import PromptTable
+from factory.builtin import file as builtin_file
+from factory.generators.facts import AnySource, SourceFacts, facts_of
+from factory.generators.latent_config import LatentSource
+from factory.generators.protocol import Generator, ViewRequest
+from factory.plan import plan_group, request
 from factory.prompts import format_of, read_prompts
 from factory.recipe import Recipe, difference, identity, stream_id
 from factory.segments import StoredRecipe, read_recipe, stored_recipes
+from factory.subjects import Subjects, subjects_of
+from factory.views import Drawer
+from factory.walks.file import Learned, parse_learned, read_bytes
 from manifests.canonical import canonical_json, sha256_hex
-from manifests.errors import ConflictError
+from manifests.errors import ConflictError, UserError
 from manifests.store import Store
 from manifests.version import version_roots
 
@@ -22,18 +29,28 @@ class Stream:
     """A recipe with everything it points to: what it renders is decided."""
 
     recipe: Recipe
-    prompts: PromptTable
+    subjects: Subjects
     names: list[str]
     fingerprints: list[dict[str, str]]
     licences: list[str]
     identity: dict[str, Any]
     stream_id: str
     prompt_file: bytes | None
+    learned_file: bytes | None
 
     @property
     def prompts_sha256(self) -> str | None:
         """Return the hash of the prompt file, where there is one."""
-        return sha256_hex(self.prompt_file) if self.prompt_file is not None else None
+        return _sha256(self.prompt_file)
+
+    @property
+    def learned_sha256(self) -> str | None:
+        """Return the hash of the strategy's file, where it has one."""
+        return _sha256(self.learned_file)
+
+    def learned(self) -> Learned | None:
+        """Parse the strategy's file."""
+        return learned_of(self.recipe, self.learned_file)
 
 
 def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
@@ -41,20 +58,73 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
 
     Raises: UserError naming what is missing or does not fit.
     """
-    prompts, prompt_file = read_prompts(recipe.prompts)
-    items = [inventory(source) for source in recipe.sources]
-    for source, item in zip(recipe.sources, items, strict=True):
-        check_configuration(source, item)
+    prompts, prompt_file = read_prompts(recipe.prompts) if recipe.prompts else (None, None)
+    learned_file = _learned_file(recipe)
+    learned = learned_of(recipe, learned_file)
+    known = [facts_of(source) for source in recipe.sources]
+    subjects = subjects_of(recipe, prompts, [facts.class_names for facts in known])
+    _try_strategy(recipe, subjects, [recipe.strategy.open(facts.space, learned) for facts in known])
+    if learned is not None:
+        _check_learned_on(learned, known)
     if recipe.batch == "auto":
         recipe = recipe.model_copy(update={"batch": _batch_of(store) or probe_batch(recipe)})
-    if recipe.prompts.file:
+    if recipe.prompts and recipe.prompts.file:
         settled = recipe.prompts.model_copy(update={"format": format_of(recipe.prompts)})
         recipe = recipe.model_copy(update={"prompts": settled})
-    fingerprints = [fingerprint(item) for item in items]
-    chosen = identity(recipe, fingerprints, sha256_hex(prompt_file) if prompt_file is not None else None)
-    licences = sorted({item.licence for item in items})
-    names = [model_name(item, weights) for item, weights in zip(items, fingerprints, strict=True)]
-    return Stream(recipe, prompts, names, fingerprints, licences, chosen, stream_id(chosen), prompt_file)
+    fingerprints = [facts.fingerprint for facts in known]
+    chosen = identity(recipe, fingerprints, _sha256(prompt_file), _sha256(learned_file))
+    licences, names = sorted({facts.licence for facts in known}), [facts.name for facts in known]
+    return Stream(recipe, subjects, names, fingerprints, licences, chosen, stream_id(chosen), prompt_file, learned_file)
+
+
+def _try_strategy(recipe: Recipe, subjects: Subjects, drawers: Sequence[Drawer]) -> None:
+    """Draw a view of the first group: what does not fit is refused before a folder is claimed.
+
+    Raises: UserError.
+    """
+    plan = plan_group(recipe, subjects, 0)
+    request(recipe, plan, recipe.views - 1, 0, drawers[plan.source])
+
+
+def _check_learned_on(learned: Learned, known: Sequence[SourceFacts]) -> None:
+    """Refuse steps through another generator's space, which would lead anywhere.
+
+    Raises: UserError.
+    """
+    expected = learned.facts.generator_sha256
+    for facts in known:
+        if facts.fingerprint["sha256"] != expected:
+            raise UserError(
+                f"strategy: its steps were learned on the generator {expected[:12]}, but {facts.name} is "
+                f"{facts.fingerprint['sha256'][:12]}; learn them again on this one"
+            )
+
+
+def learned_of(recipe: Recipe, data: bytes | None) -> Learned | None:
+    """Parse the bytes of a strategy's file.
+
+    Raises: UserError where they are something else.
+    """
+    key = recipe.strategy.FILE
+    if key is None:
+        return None
+    assert data is not None
+    return parse_learned(data, key, f"strategy.{key}: {getattr(recipe.strategy, key)}")
+
+
+def _learned_file(recipe: Recipe) -> bytes | None:
+    key = recipe.strategy.FILE
+    if key is None:
+        return None
+    text = str(getattr(recipe.strategy, key))
+    if "://" in text:
+        folder, _, name = text.rpartition("/")
+        return Store.open(folder).get_bytes(name)
+    return read_bytes(builtin_file(text) if text.startswith("builtin:") else Path(text).expanduser(), key)
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else sha256_hex(data)
 
 
 def _batch_of(store: Store | None) -> int | None:
@@ -82,14 +152,13 @@ def _peak_bytes(recipe: Recipe, device: str, batch: int) -> float:
     import torch
 
     from factory.generators import open_generator
-    from factory.generators.protocol import ViewRequest
 
     torch.cuda.reset_peak_memory_stats()
     peak = 0.0
     for source in recipe.sources:
         generator = open_generator(source, device=device, threads=recipe.threads)
         try:
-            wanted = [ViewRequest(0, view, 0, view, "a probe", "", max(source.guidance_grid)) for view in range(batch)]
+            wanted = [_probe(source, generator, view) for view in range(batch)]
             generator.prepare([("a probe", "")])
             generator.render(wanted, batch)
             peak = max(peak, float(torch.cuda.max_memory_allocated()))
@@ -101,6 +170,13 @@ def _peak_bytes(recipe: Recipe, device: str, batch: int) -> float:
     return peak
 
 
+def _probe(source: AnySource, generator: Generator, view: int) -> ViewRequest:
+    if isinstance(source, LatentSource):
+        z_dim = generator.space.z_dim if generator.space else 0
+        return ViewRequest(0, view, 0, view, class_id=0, latent=(0.0,) * z_dim)
+    return ViewRequest(0, view, 0, view, "a probe", "", max(source.guidance_grid))
+
+
 def claim(store: Store, stream: Stream) -> None:
     """Write the recipe and its prompt file into the folder, in place of a recipe of which nothing was rendered.
 
@@ -110,13 +186,20 @@ def claim(store: Store, stream: Stream) -> None:
     for other in stored_recipes(store):
         if other != stream.stream_id:
             _withdraw(store, other)
-    if stream.prompt_file is not None:
-        store.put_bytes(stream.prompt_file, f"sources/{stream.prompts_sha256}")
+    for data in (stream.prompt_file, stream.learned_file):
+        if data is not None:
+            store.put_bytes(data, f"sources/{sha256_hex(data)}")
     recipe = stream.recipe.model_dump(mode="json", exclude_defaults=True)
     if stream.prompts_sha256:
         recipe["prompts"]["file"] = f"sources/{stream.prompts_sha256}"
+    if key := stream.recipe.strategy.FILE:
+        recipe["strategy"][key] = f"sources/{stream.learned_sha256}"
     stored = StoredRecipe(
-        stream_id=stream.stream_id, identity=stream.identity, recipe=recipe, prompts_sha256=stream.prompts_sha256
+        stream_id=stream.stream_id,
+        identity=stream.identity,
+        recipe=recipe,
+        prompts_sha256=stream.prompts_sha256,
+        learned_sha256=stream.learned_sha256,
     )
     store.put_bytes(canonical_json(stored.model_dump()), f"recipes/{stream.stream_id}.json")
 
@@ -147,9 +230,10 @@ def check_still_claimed(store: Store, stream: Stream) -> None:
 
 def _withdraw(store: Store, stream_id: str) -> None:
     """Delete a claim, its recipe last: whoever is killed here withdraws it again the next time."""
-    prompts_sha256 = read_recipe(store, stream_id).prompts_sha256
+    stored = read_recipe(store, stream_id)
     for name, _ in store.list("segments"):
         store.delete(name)
-    if prompts_sha256:
-        store.delete(f"sources/{prompts_sha256}")
+    for sha256 in (stored.prompts_sha256, stored.learned_sha256):
+        if sha256:
+            store.delete(f"sources/{sha256}")
     store.delete(f"recipes/{stream_id}.json")

@@ -24,6 +24,7 @@ class StoredRecipe(BaseModel):
     identity: dict[str, Any]
     recipe: dict[str, Any]
     prompts_sha256: str | None
+    learned_sha256: str | None = None
 
 
 class Segment(BaseModel):

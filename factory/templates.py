@@ -16,6 +16,7 @@ class TemplatePrompts:
     """Every way to fill every template, counted through as one long list: the last word turns fastest."""
 
     label_names: tuple[str, ...] = ()
+    has_number_labels = False
 
     def __init__(self, templates: tuple[str, ...], words: Mapping[str, tuple[str, ...]]) -> None:
         self._templates, self._words = templates, words

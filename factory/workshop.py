@@ -20,6 +20,7 @@ from factory.plan import ShardPlan
 from factory.recipe import Recipe
 from factory.render import Bench, draw_shard
 from factory.runs import RunLog
+from factory.walks.file import Learned
 from manifests.commit import CommitRecord, Group, commit_shard
 from manifests.errors import UserError
 from manifests.store import Store
@@ -34,6 +35,7 @@ class Assignment:
     run_id: str
     fingerprints: list[dict[str, str]]
     extra_types: dict[str, pa.DataType] = field(default_factory=dict)
+    learned: Learned | None = None  # the steps that the strategy goes by
 
 
 class Workshop:
@@ -74,7 +76,8 @@ class Workshop:
         with self._gate:
             attempt = self._log.begun(plan.index)
             begun = time.monotonic()
-            bench = Bench(self._assignment.recipe, self._generators, self._assignment.fingerprints)
+            known = self._assignment
+            bench = Bench(known.recipe, self._generators, known.fingerprints, known.learned)
             groups = draw_shard(plan, bench)
             images = sum(len(group.views) for group in groups)
             seconds = time.monotonic() - begun

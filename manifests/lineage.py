@@ -62,8 +62,11 @@ def _recipe_problems(store: Store) -> Iterator[str]:
             continue
         elif recipe.get("stream_id") != stream_id or sha256_hex(canonical_json(recipe.get("identity"))) != stream_id:
             yield f"{name} is damaged: neither its content nor its identity gives its name"
-        elif recipe.get("prompts_sha256") and f"sources/{recipe['prompts_sha256']}" not in sources:
-            yield f"{name}: its prompts, sources/{recipe['prompts_sha256']}, are absent"
+        else:
+            wanted = {"prompts": recipe.get("prompts_sha256"), "learned steps": recipe.get("learned_sha256")}
+            for what, digest in wanted.items():
+                if digest and f"sources/{digest}" not in sources:
+                    yield f"{name}: its {what}, sources/{digest}, are absent"
 
 
 def _canonical_object(data: bytes) -> dict[str, Any] | None:

@@ -120,6 +120,7 @@ INSTALLED_FOR = {
     "manifests": [""],
     "factory": ["factory"],
     "factory/builtin": ["factory", "builtin"],
+    "factory/gan": ["gan"],
     "trainer": ["trainer"],
     "trainer/evaluation": ["trainer", "builtin"],
 }

@@ -113,10 +113,5 @@ app.command()(evaluate)
 app.command()(compare)
 
 
-def main() -> None:
-    """Run the command line."""
-    run_app(app)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app)

@@ -19,10 +19,11 @@ from factory.builtin.autoencoder import AutoencoderLearner, DecoderLearner, enco
 from factory.builtin.captions import load_tokenizer, vocabulary, write_tokenizer
 from factory.builtin.denoiser import DenoiserLearner, new_scheduler, new_unet
 from factory.builtin.images import ImageSet
-from factory.builtin.loop import Schedule, train
+from factory.builtin.loop import train
 from factory.builtin.pipeline import assemble, sample, sheet
 from factory.builtin.text_encoder import TextLearner, new_text_encoder
 from learning import checkpoint
+from learning.loop import Schedule
 from manifests.errors import UserError
 
 PREVIEW_PROMPTS = (

@@ -6,29 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from factory.generators.diffusion_config import DiffusionSource
+from factory.generators.facts import AnySource
+from factory.generators.latent_config import LatentSource
 from factory.generators.protocol import Generator, Rendered, ViewRequest
-from factory.settings import validated
 from manifests.errors import UserError
+from manifests.settings import validated
 
 __all__ = ["Generator", "Rendered", "ViewRequest", "open_generator"]
 
-SOURCES = {"diffusion": DiffusionSource}
+SOURCES: dict[str, type[DiffusionSource] | type[LatentSource]] = {"diffusion": DiffusionSource, "latent": LatentSource}
 
 
-def open_generator(source: DiffusionSource | Mapping[str, Any], *, device: str = "cpu", threads: int = 1) -> Generator:
+def open_generator(source: AnySource | Mapping[str, Any], *, device: str = "cpu", threads: int = 1) -> Generator:
     """Load a source's weights onto a device; `threads` counts for the whole process.
 
     Raises: UserError for whatever is wrong with the source.
     """
     import torch
 
+    torch.set_num_threads(threads)
+    parsed = _parsed(source)
+    if isinstance(parsed, LatentSource):
+        from factory.generators.latent import Latent
+
+        return Latent(parsed, device=device)
     from factory.generators.diffusion import Diffusion
 
-    torch.set_num_threads(threads)
-    return Diffusion(_parsed(source), device=device)
+    return Diffusion(parsed, device=device)
 
 
-def _parsed(source: DiffusionSource | Mapping[str, Any]) -> DiffusionSource:
+def _parsed(source: AnySource | Mapping[str, Any]) -> AnySource:
     if not isinstance(source, Mapping):
         return source
     family = source.get("family", "diffusion")

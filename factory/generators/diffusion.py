@@ -7,22 +7,23 @@ fixed-shape batches: so neighbours and slot change no bit of a view.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.embeddings import Embeddings
 from factory.generators.geometry import image_size, latent_shape
+from factory.generators.image_to_image import ImageToImage
 from factory.generators.loading import load_pipeline
 from factory.generators.noise import first_noise, step_generators
+from factory.generators.pixels import resized, to_pixels
 from factory.generators.protocol import Rendered, ViewRequest
 from factory.generators.weights import fingerprint, inventory, model_name
+from factory.views.protocol import LatentSpace
 from manifests.errors import UserError
-
-FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Diffusion:
@@ -33,6 +34,7 @@ class Diffusion:
         self._fingerprint = fingerprint(items)
         self.name = model_name(items, self._fingerprint)
         self.licence = items.licence
+        self.space: LatentSpace | None = None
         self._items = items
         self._source = source
         self._pipe = load_pipeline(source, items, device)
@@ -49,18 +51,29 @@ class Diffusion:
         self._embeddings.keep_only(self._texts(prompts))
 
     def batch_key(self, request: ViewRequest) -> Hashable:
-        """A pipeline's call takes one guidance scale for all of its images."""
-        return request.guidance_scale
+        """A pipeline's call takes one guidance scale, and one strength, for all of its images."""
+        return request.guidance_scale, request.columns.get("strength")
 
     @torch.no_grad()
     def render(self, batch: Sequence[ViewRequest], batch_size: int) -> Rendered:
         padded = [*batch, *[batch[-1]] * (batch_size - len(batch))]
         self._embeddings.add(self._texts([(request.prompt, request.negative_prompt) for request in padded]))
-        output = self._pipe(**self._arguments(padded))
+        output = self._drawn(padded)
         n = len(batch)
         flags = getattr(output, "nsfw_content_detected", None) or [False] * batch_size
         pixels = to_pixels(output.images[:n], self._finite[:n])
-        return Rendered(self._resized(pixels), self._finite[:n], np.array(flags[:n], dtype=bool))
+        pixels = resized(pixels, self._source.resize_px, self._source.resize_filter)
+        return Rendered(pixels, self._finite[:n], np.array(flags[:n], dtype=bool))
+
+    def _drawn(self, batch: Sequence[ViewRequest]) -> Any:
+        arguments = self._arguments(batch)
+        if "strength" not in batch[0].columns:
+            return self._pipe(**arguments)
+        return self._from_images(batch, arguments, lambda anchors: self._drawn(anchors).images)
+
+    @cached_property
+    def _from_images(self) -> ImageToImage:
+        return ImageToImage(self._pipe, self._items.pipeline)
 
     def row(self, request: ViewRequest) -> dict[str, Any]:
         return {
@@ -73,6 +86,7 @@ class Diffusion:
     def close(self) -> None:
         on_gpu = self._pipe.device.type == "cuda"
         del self._pipe, self._embeddings
+        self.__dict__.pop("_from_images", None)
         if on_gpu:
             torch.cuda.empty_cache()
 
@@ -112,18 +126,3 @@ class Diffusion:
     def _watch(self, module: torch.nn.Module, inputs: Any, decoded: torch.Tensor) -> None:
         """See each image before it is clamped to [0, 1], which would hide an infinity."""
         self._finite = torch.isfinite(decoded).flatten(1).all(dim=1).cpu().numpy()
-
-    def _resized(self, pixels: np.ndarray) -> np.ndarray:
-        if self._source.resize_px is None:
-            return pixels
-        scale = self._source.resize_px / min(self._height_px, self._width_px)
-        size = round(self._width_px * scale), round(self._height_px * scale)
-        images = [Image.fromarray(image).resize(size, FILTERS[self._source.resize_filter]) for image in pixels]
-        return np.stack([np.asarray(image) for image in images])
-
-
-def to_pixels(images: torch.Tensor, finite: np.ndarray) -> np.ndarray:
-    """Round [n, 3, H, W] images in [0, 1] to uint8 [n, H, W, 3]; one that is not finite becomes black."""
-    levels = images.float().permute(0, 2, 3, 1).mul(255).round()  # [n, H, W, 3]
-    levels[~torch.from_numpy(finite).to(levels.device)] = 0
-    return levels.to(torch.uint8).cpu().numpy()

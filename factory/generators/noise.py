@@ -6,6 +6,7 @@ So a view's noise depends on neither its neighbours, its slot, the device, nor w
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,17 @@ from manifests.seeds import derive, normal
 
 def first_noise(batch: Sequence[ViewRequest], shape: tuple[int, int, int]) -> torch.Tensor:
     """Draw the noise that sampling starts from, float32 [n, C, h, w]."""
-    return torch.from_numpy(np.stack([normal(request.seed, "noise", shape) for request in batch]))
+    return torch.from_numpy(np.stack([_noise_of(request, shape) for request in batch]))
+
+
+def _noise_of(request: ViewRequest, shape: tuple[int, int, int]) -> np.ndarray:
+    """Draw a view's noise: its own, the group's, or (n_group + σ·n_own)/√(1 + σ²), of unit variance as well."""
+    sigma = request.columns.get("sigma")
+    if sigma is None:
+        return normal(request.seed, "noise", shape)
+    shared = normal(request.group_seed, "noise", shape)
+    own = normal(request.seed, "noise", shape)
+    return ((shared + np.float32(sigma) * own) / np.float32(math.sqrt(1.0 + sigma**2))).astype(np.float32)
 
 
 def step_generators(batch: Sequence[ViewRequest]) -> list[torch.Generator]:

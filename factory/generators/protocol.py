@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from factory.views.protocol import Edit, LatentSpace, Vector
+
 
 @dataclass(frozen=True)
 class ViewRequest:
@@ -26,21 +28,22 @@ class ViewRequest:
     negative_prompt: str = ""
     guidance_scale: float = 0.0
     class_id: int | None = None
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    group_seed: int = 0
+    latent: Vector | None = None  # z, where the generator starts from one
+    edit: Edit | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)  # the strategy's numbers, as they stand in the row
 
 
 @dataclass
 class Rendered:
     """What came back for n requests, in their order.
 
-    Shapes: pixels uint8 [n, H, W, 3]; finite, flagged bool [n]; latents float32 [n, D], or None where the seed
-    regenerates a large noise.
+    Shapes: pixels uint8 [n, H, W, 3]; finite, flagged bool [n].
     """
 
     pixels: np.ndarray
     finite: np.ndarray
     flagged: np.ndarray
-    latents: np.ndarray | None = None
 
 
 class Generator(Protocol):
@@ -48,6 +51,7 @@ class Generator(Protocol):
 
     name: str
     licence: str
+    space: LatentSpace | None  # None: it is driven by prompts
 
     def fingerprint(self) -> dict[str, str]:
         """Name all that decides a pixel about the weights; `sha256` is a Merkle hash over the files really loaded."""

@@ -1,22 +1,33 @@
-"""Views that share their prompt and nothing else: each has noise of its own (StableRep, Tian et al. 2023)."""
+"""Views that share their prompt or class and nothing else (StableRep, Tian et al. 2023; GenRep's "independent")."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from factory.views.protocol import Draw
-from manifests.seeds import view_seed
+from factory.views.latent import latent_draw
+from factory.views.laws import anchor, fresh
+from factory.views.protocol import Draw, Drawer, Family, FileKey, LatentSpace, Place, Subject
+from factory.walks.file import Learned
 
 
 class Independent(BaseModel):
-    """One prompt, k noises."""
+    """One prompt or class; each view has a noise or a latent of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["independent"] = Field(default="independent", description="one prompt, own noise for each view")
+    FAMILIES: ClassVar[frozenset[Family]] = frozenset({"diffusion", "latent"})
+    FILE: ClassVar[FileKey | None] = None
 
-    def draw(self, seed: int, group: int, view: int, attempt: int) -> Draw:
-        """Draw the view's own noise seed."""
-        return Draw(seed=view_seed(seed, group, view, attempt))
+    name: Literal["independent"] = Field(
+        default="independent", description="one prompt or class; own noise or latent for each view"
+    )
+
+    def open(self, space: LatentSpace | None, learned: Learned | None = None) -> Drawer:
+        def draw(place: Place, subject: Subject) -> Draw:
+            if space is None:
+                return Draw(seed=place.view_seed)
+            return latent_draw(place, space, anchor(place, space) if place.is_anchor else fresh(place.view_seed, space))
+
+        return draw

@@ -1,7 +1,7 @@
 """Batched augmentation on the training device; every sample's result depends on its pixels, seed and recipe only."""
 
 from learning.augment.patches import jigsaw
-from learning.augment.pipeline import augment, normalise
+from learning.augment.pipeline import augment, augment_differentiably, normalise
 from learning.augment.recipe import PRESETS, Augmentation, Jitter, RandAugment, preset, preset_pair
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Jitter",
     "RandAugment",
     "augment",
+    "augment_differentiably",
     "jigsaw",
     "normalise",
     "preset",

@@ -46,7 +46,8 @@ def shift_hue_(images: Tensor, turns: Tensor) -> Tensor:
     With the hue in sixths of a turn and k = (n + hue) mod 6, the channels n = 5, 3, 1 are
     value - chroma * clamp(min(k, 4 - k), 0, 1).
     """
-    red, green, blue = images[:, 0:1], images[:, 1:2], images[:, 2:3]
+    source = images.clone() if images.requires_grad else images  # a gradient needs what is written over here
+    red, green, blue = source[:, 0:1], source[:, 1:2], source[:, 2:3]
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     scale = chroma.clamp(min=torch.finfo(images.dtype).tiny).reciprocal_()  # grey has no hue, and no chroma to show it
@@ -58,7 +59,7 @@ def shift_hue_(images: Tensor, turns: Tensor) -> Tensor:
         k = hue + n
         k -= (k / 6).floor_().mul_(6)
         k = torch.minimum(k, 4 - k).clamp_(0, 1)
-        torch.sub(value, k.mul_(chroma), out=images[:, channel : channel + 1])
+        images[:, channel : channel + 1] = value - k.mul_(chroma)
     return images
 
 

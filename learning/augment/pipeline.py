@@ -54,6 +54,14 @@ def augment(images: Tensor, seeds: Tensor, recipe: Augmentation, size_px: int) -
     return result
 
 
+def augment_differentiably(images: Tensor, seeds: Tensor, recipe: Augmentation, size_px: int) -> Tensor:
+    """Return what `augment` does to images that were not rounded to bytes, with a gradient.
+
+    Shapes: float [B, 3, H, W] in [0, 1] and int64 [B] on one device -> [B, 3, size_px, size_px].
+    """
+    return _augment(images * 255, seeds, recipe, size_px)
+
+
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return (images - mean) / std per channel. Shapes: float [B, 3, H, W]."""
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]

@@ -24,7 +24,7 @@ from factory.workshop import Workshop
 class Noise:
     """Draws noise of the view's seed; spoils chosen (group, view)s at chosen attempts: nan, blank or flagged."""
 
-    name, licence = "noise", "none"
+    name, licence, space = "noise", "none", None
 
     def __init__(self, spoilt: Mapping[tuple[int, int], Sequence[str]] = {}, batch_s: float = 0.0) -> None:
         self._spoilt, self._batch_s = spoilt, batch_s

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from factory.generators.protocol import ViewRequest
 from factory.plan import ShardPlan, choose_source, cut_batches, plan_group, plan_shard, request, rung
+from factory.prompt_rows import PromptRow
 from factory.prompts import read_prompts
 from factory.recipe import Recipe
 from factory.segments import Segment
+from factory.subjects import Subjects, subjects_of
 from manifests.seeds import view_seed
 
 
@@ -31,8 +33,13 @@ def segments(sizes: list[int], per_shard: int) -> list[Segment]:
     return found
 
 
+def subjects(of: Recipe) -> Subjects:
+    assert of.prompts is not None
+    return subjects_of(of, read_prompts(of.prompts)[0], [()] * len(of.sources))
+
+
 def plans(of: Recipe, cut: list[Segment]) -> list[ShardPlan]:
-    prompts = read_prompts(of.prompts)[0]
+    prompts = subjects(of)
     return [plan_shard(of, prompts, s, s.first_shard + i) for s in cut for i in range(s.shards)]
 
 
@@ -47,7 +54,7 @@ def test_every_group_is_in_exactly_one_shard_however_the_data_set_grew(sizes: li
 
 def test_a_group_is_planned_alike_in_whatever_shard_or_order_it_is_asked_for() -> None:
     of = recipe(sources=[{"model": "m", "weight": 1}, {"model": "n", "weight": 3}])
-    prompts = read_prompts(of.prompts)[0]
+    prompts = subjects(of)
     forward = {group: plan_group(of, prompts, group) for group in range(20)}
     backward = {group: plan_group(of, prompts, group) for group in reversed(range(20))}
     in_shards = {group.group: group for plan in plans(of, segments([20], 7)) for group in plan.groups}
@@ -56,30 +63,32 @@ def test_a_group_is_planned_alike_in_whatever_shard_or_order_it_is_asked_for() -
 
 def test_a_view_has_the_seed_of_its_attempt_and_keeps_its_guidance() -> None:
     of = recipe()
-    group = plan_group(of, read_prompts(of.prompts)[0], 4)
-    first, second = (request(of, group, 1, attempt) for attempt in (0, 1))
+    group = plan_group(of, subjects(of), 4)
+    drawer = of.strategy.open(None)
+    first, second = (request(of, group, 1, attempt, drawer) for attempt in (0, 1))
     assert (first.seed, second.seed) == (view_seed(5, 4, 1, 0), view_seed(5, 4, 1, 1))
     assert (first.guidance_scale, first.prompt) == (second.guidance_scale, second.prompt)
 
 
 def test_a_guidance_grid_is_shared_out_and_a_rows_own_guidance_goes_before_it() -> None:
     of = recipe(views=100)
-    prompts = read_prompts(of.prompts)[0]
+    prompts = subjects(of)
     drawn = Counter(scale for group in range(10) for scale in plan_group(of, prompts, group).guidance_scales)
     assert set(drawn) == {1.0, 2.0, 4.0}
     assert all(250 < count < 420 for count in drawn.values())  # 333 expected, standard deviation 15
 
     class Own:
         label_names = ()
+        has_number_labels = False
         extra_types: dict[str, Any] = {}  # noqa: RUF012
 
         def __len__(self) -> int:
             return 1
 
         def row(self, index: int) -> Any:
-            return type(prompts.row(0))("a", "id", guidance_scale=9.0)
+            return PromptRow("a", "id", guidance_scale=9.0)
 
-    assert set(plan_group(of, Own(), 0).guidance_scales) == {9.0}
+    assert set(plan_group(of, subjects_of(of, Own(), [()]), 0).guidance_scales) == {9.0}
 
 
 def test_sources_are_shared_out_by_weight() -> None:

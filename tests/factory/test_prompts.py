@@ -163,3 +163,22 @@ def test_shuffled_epochs_differ_and_sampled_rows_repeat() -> None:
 def test_a_prompt_id_leads_back_to_the_row_of_the_source() -> None:
     rows: list[PromptRow] = [read(texts=["a", "b"]).row(i) for i in (0, 1)]
     assert [row.prompt_id.rpartition("-")[2] for row in rows] == ["0", "1"]
+
+
+def test_variants_are_a_list_of_texts_beside_a_prompt(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(
+        '{"prompt": "a", "variants": ["b", "", "c"]}\n{"prompt": "d"}\n{"prompt": "e", "variants": []}\n'
+    )
+    table = read(file=str(tmp_path / "p.jsonl"))
+    assert [table.row(i).variants for i in range(3)] == [("b", "c"), (), ()]
+    (tmp_path / "p.csv").write_text("prompt,variants\na,b\n")
+    with pytest.raises(UserError, match="column variants is not list<") as caught:
+        read(file=str(tmp_path / "p.csv"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("labels", "expected"), [("1,2", True), ("x,y", False), (",", False)])
+def test_labels_that_are_numbers_are_told_from_texts(tmp_path: Path, labels: str, expected: bool) -> None:
+    lines = [f"p{number},{label}" for number, label in enumerate(labels.split(","))]
+    (tmp_path / "p.csv").write_text("\n".join(["prompt,label", *lines]) + "\n")
+    assert read(file=str(tmp_path / "p.csv")).has_number_labels is expected

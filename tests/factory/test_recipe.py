@@ -45,7 +45,7 @@ def said(folder: Path, *changes: str, **fields: Any) -> str:
         ("encode={codec: png, quality: 80}", "encode: expected no quality beside codec png, which keeps every pixel"),
         ("sources.0.step=3", "sources.0.step: unknown key; did you mean steps?"),
         ("sources=[]", "sources: expected at least 1"),
-        ("strategy.name=zigzag", "strategy.name: got 'zigzag', expected 'independent'"),
+        ("strategy.name=zigzag", "strategy.name: got 'zigzag', expected one of independent, none, gaussian"),
         ("prompts.words.a=[b]", "prompts: expected templates beside words; words fill the {names} of templates"),
         ("prompts.file=a.txt", "prompts: expected exactly one of file, texts and templates, found file and texts"),
         ("prompts=[a cat]", "prompts: expected a valid dictionary or instance of PromptConfig"),
@@ -112,7 +112,7 @@ def test_a_preset_is_changed_key_by_key_and_lists_are_replaced_whole(tmp_path: P
 def test_every_preset_is_a_valid_recipe(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert all("@" in source.model or source.model.startswith("builtin:") for source in recipe.sources)
+    assert all("@" in source.model or source.model.startswith(("builtin:", "package:")) for source in recipe.sources)
     assert recipe.description
     assert recipe.licence
 

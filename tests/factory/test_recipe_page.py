@@ -14,22 +14,25 @@ from pydantic.fields import FieldInfo
 
 from factory.encode import EncodeConfig
 from factory.generators.diffusion_config import DiffusionSource, Lora
+from factory.generators.latent_config import Classes, LatentSource
 from factory.generators.layouts import LAYOUTS, UNET_SCHEDULERS
 from factory.judge import JudgeConfig
 from factory.prompts import PromptConfig, Role
 from factory.recipe import Recipe
-from factory.views import Independent
+from factory.views import AnyStrategy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipe.md").read_text(encoding="utf-8")
 MODELS: dict[str, type[BaseModel]] = {
     "recipe": Recipe,
     "sources": DiffusionSource,
     "lora": Lora,
+    "latent": LatentSource,
+    "classes": Classes,
     "prompts": PromptConfig,
-    "strategy": Independent,
     "encode": EncodeConfig,
     "judge": JudgeConfig,
 }
+STRATEGIES: tuple[type[BaseModel], ...] = get_args(get_args(AnyStrategy)[0])
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 
@@ -38,13 +41,15 @@ def kind(annotation: Any, metadata: list[Any]) -> str:
     """Put a field's type and bounds in words."""
     origin, inner = get_origin(annotation), [a for a in get_args(annotation) if a not in (type(None), Ellipsis)]
     if origin is Annotated:
-        return kind(inner[0], inner[1].metadata)
+        return kind(inner[0], getattr(inner[1], "metadata", []))
     if origin in (Union, types.UnionType):
-        return " or ".join(kind(one, metadata) for one in inner)
+        return " or ".join(dict.fromkeys(kind(one, metadata) for one in inner))
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inner)
+    if origin is tuple and Ellipsis not in get_args(annotation):
+        return f"{len(inner)} {kind(inner[0], [])}s"
     if origin is tuple:
-        return f"list of {kind(inner[0], [])}s"
+        return "list of " + " or ".join(f"{one}s" for one in kind(inner[0], []).split(" or "))
     if origin is dict:
         return "mapping"
     if annotation not in PLAIN:
@@ -57,9 +62,24 @@ def default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if field.is_required():
         return "**required**"
-    return (
-        "" if value in (None, "", (), {}) or isinstance(value, BaseModel) else f"`{yaml.safe_dump(value).split()[0]}`"
-    )
+    if value in (None, "", (), {}) or isinstance(value, BaseModel):
+        return ""
+    written = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True)
+    return f"`{written.splitlines()[0]}`"
+
+
+def strategies_table() -> str:
+    lines = ["| strategy | key | type | default | meaning |", "|---|---|---|---|---|"]
+    for model in STRATEGIES:
+        for name, field in sorted(model.model_fields.items(), key=lambda one: one[0] != "name"):
+            means = f"{kind(field.annotation, field.metadata)} | {default(field)} | {field.description} |"
+            told = (
+                f"| {kind(field.annotation, [])} | | | | {field.description} |"
+                if name == "name"
+                else f"| | `{name}` | {means}"
+            )
+            lines.append(told)
+    return "\n".join(lines)
 
 
 def table(model: type[BaseModel]) -> str:
@@ -71,12 +91,21 @@ def table(model: type[BaseModel]) -> str:
     return "\n".join(lines)
 
 
+def written(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", PAGE, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_each_table_of_keys_is_the_models(name: str) -> None:
-    written = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", PAGE, re.DOTALL)
-    assert written is not None
-    assert written[1] == table(MODELS[name]), f"paste this into docs/recipe.md:\n{table(MODELS[name])}"
+    assert written(name) == table(MODELS[name]), f"paste this into docs/recipe.md:\n{table(MODELS[name])}"
     assert all(field.description for field in MODELS[name].model_fields.values())
+
+
+def test_the_table_of_strategies_names_every_one_and_its_keys() -> None:
+    assert written("strategies") == strategies_table(), f"paste this into docs/recipe.md:\n{strategies_table()}"
+    assert all(field.description for model in STRATEGIES for field in model.model_fields.values())
 
 
 def test_the_pipeline_classes_are_those_that_are_supported() -> None:

@@ -164,7 +164,7 @@ def spoilt_job(
     out: Path, spoilt: dict[tuple[int, int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr("factory.generators.open_generator", lambda *args, **options: Noise(spoilt))
-    monkeypatch.setattr("factory.resolve.fingerprint", lambda items: {"sha256": "ab"})
+    monkeypatch.setattr("factory.generators.weights.fingerprint", lambda items: {"sha256": "ab"})
     make(tiny_recipe(), out)
     return list(open_dataset(out).rows().to_pylist())
 

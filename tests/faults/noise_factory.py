@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import factory.crew
-from factory.__main__ import main
+from factory.__main__ import app
 from factory.patience import PatientStore
+from manifests.command_line import run_app
 from tests.factory.cheap import CheapWorkshop
 
 PUT_S = 0.2
@@ -41,4 +42,4 @@ class PatientWorkshop(CheapWorkshop):
 
 if __name__ == "__main__":
     factory.crew.Workshop = PatientWorkshop  # type: ignore[misc]
-    main()
+    run_app(app)

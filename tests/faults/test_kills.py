@@ -175,12 +175,12 @@ def test_a_killed_driver_takes_its_actors_along_and_the_next_one_goes_on(folder:
     worker = folder.worker(next(iter(folder.attempts("begun"))))
     assert worker in below
     assert_gone({worker}, 60)
-    assert_gone(below, 240)  # Ray's own helpers take their time
     lost = folder.open_attempts()
     root = folder.finish("--inline")
     assert verify(folder.out, deep=True).problems == []
     assert open_dataset(folder.out).root == root
     assert len(folder.attempts("rendered")) <= FEW_SHARDS + len(lost)
+    assert_gone(below, 240)  # Ray's own helpers take their time; the next job need not wait for them
 
 
 def signal_all(pids: set[int], number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from manifests import seeds
@@ -14,7 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="ut
 def column_table() -> str:
     lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
     for field in VIEW_SCHEMA:
-        kind = "list<float>" if str(field.type).startswith("list") else str(field.type)
+        kind = f"list<{field.type.value_type}>" if pa.types.is_list(field.type) else str(field.type)
         kind += "" if field.nullable else ", never null"
         lines.append(
             f"| `{field.name}` | {kind} | {field.metadata[b'unit'].decode()} | {field.metadata[b'meaning'].decode()} |"

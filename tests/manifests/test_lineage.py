@@ -55,6 +55,7 @@ def test_a_recipe_may_give_its_name_by_its_whole_content(store):
         (b"[" * 100_000, "no object in canonical JSON"),
         (b"[]", "no object in canonical JSON"),
         ({**RECIPE, "prompts_sha256": "0" * 64}, f"its prompts, sources/{'0' * 64}, are absent"),
+        ({**RECIPE, "learned_sha256": "0" * 64}, f"its learned steps, sources/{'0' * 64}, are absent"),
     ],
 )
 def test_a_damaged_recipe_is_named(store, recipe, message):

@@ -69,6 +69,7 @@ def _run(words: list[str], log: str, largest_file_bytes: int | None, environment
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.argv = ["trainer", *words]
-    from trainer.__main__ import main
+    from manifests.command_line import run_app
+    from trainer.__main__ import app
 
-    main()
+    run_app(app)

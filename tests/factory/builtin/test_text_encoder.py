@@ -10,8 +10,9 @@ import torch
 
 from factory.builtin import images
 from factory.builtin.captions import load_tokenizer, vocabulary, write_tokenizer
-from factory.builtin.loop import Schedule, train
+from factory.builtin.loop import train
 from factory.builtin.text_encoder import TextLearner, appearance_codes, new_text_encoder, tokenize
+from learning.loop import Schedule
 
 CAPTIONS = ["red heart", "red heart", "pizza", "pizza", "owl", "owl", "owl"]
 

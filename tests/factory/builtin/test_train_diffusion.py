@@ -14,9 +14,9 @@ import torch
 from factory.builtin import pipeline
 from factory.builtin.emoji_sources import STYLES
 from factory.builtin.export import export
-from factory.builtin.loop import Schedule
 from factory.builtin.train_diffusion import Plan, Run, Widths
 from learning import checkpoint
+from learning.loop import Schedule
 from manifests.errors import UserError
 
 TINY = Widths(autoencoder=(8, 8, 8, 8), latent_channels=4, text=16, unet=(16, 24))

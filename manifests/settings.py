@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -33,6 +33,25 @@ def read_mapping(text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected a mapping of settings, found {type(value).__name__}")
     return value
+
+
+def preset_names(folder: Path) -> list[str]:
+    """Name the YAML files of a folder of presets."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def settings_file(source: str, presets: Path, otherwise: str) -> Path:
+    """Return the path that was given, or the preset's of that name.
+
+    Raises: UserError that says `otherwise`, with the nearest preset.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return path
+    names = preset_names(presets)
+    if source not in names:
+        raise UserError(f"{source}: {otherwise}{nearest(source, names)}")
+    return presets / f"{source}.yaml"
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +122,14 @@ def _problem(model: type[BaseModel], error: Mapping[str, Any]) -> _Problem:
     loc, given = error["loc"], error["input"]
     if error["type"] == "extra_forbidden":
         hint = nearest(str(loc[-1]), _fields_at(model, loc[:-1]))
-        return _Problem(f"{_key(loc[:-1])}.{loc[-1]}".lstrip("."), "", f"unknown key{hint}")
-    key = _key(loc) or "the whole"
+        return _Problem(f"{_key(model, loc[:-1])}.{loc[-1]}".lstrip("."), "", f"unknown key{hint}")
+    key = _key(model, loc) or "the whole"
+    if error["type"] == "union_tag_not_found":
+        return _Problem(f"{key}.{error['ctx']['discriminator'].strip(chr(39))}", "", "missing; it must be given")
+    if error["type"] == "union_tag_invalid":
+        tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        by = error["ctx"]["discriminator"].strip("'").removesuffix("()").lstrip("_")
+        return _Problem(f"{key}.{by}", f"got {tag!r}, expected ", f"one of {', '.join(known)}")
     if error["type"] == "missing":
         return _Problem(key, "", "missing; it must be given")
     if error["type"] == "too_short":
@@ -116,9 +141,17 @@ def _problem(model: type[BaseModel], error: Mapping[str, Any]) -> _Problem:
     return _Problem(key, f"got {given!r}, expected " if is_short else "expected ", expected.partition(", unable")[0])
 
 
-def _key(loc: Sequence[str | int]) -> str:
+def _key(model: type[BaseModel], loc: Sequence[str | int]) -> str:
     """Write a location with dots, leaving out the names that pydantic gives to the branches of a union."""
-    return ".".join(str(part) for part in loc if isinstance(part, int) or not _BRANCH.fullmatch(part))
+    return ".".join(str(part) for place, part in enumerate(loc) if not _is_branch(model, loc[:place], part))
+
+
+def _is_branch(model: type[BaseModel], above: Sequence[str | int], part: str | int) -> bool:
+    if isinstance(part, int):
+        return False
+    models = _models_at(model, above)
+    is_tag = len(models) > 1 and not any(part in one.model_fields for one in models)
+    return is_tag or _BRANCH.fullmatch(part) is not None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -131,12 +164,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> set[str]:
-    """Follow a location through fields, lists and unions to the models that could stand there."""
+    """Name the fields of the models that could stand at a location."""
+    return {name for one in _models_at(model, location) for name in one.model_fields}
+
+
+def _models_at(model: type[BaseModel], location: Sequence[str | int]) -> list[type[BaseModel]]:
+    """Follow a location through fields, lists and unions to the models that could stand there; a tag chooses one."""
     models = [model]
     for part in location:
         fields = [m.model_fields[part].annotation for m in models if isinstance(part, str) and part in m.model_fields]
-        models = [inner for annotation in fields for inner in _models_in(annotation)] or models
-    return {name for m in models for name in m.model_fields}
+        tagged = [m for m in models if isinstance(part, str) and part in _tags(m)] if len(models) > 1 else []
+        models = [inner for annotation in fields for inner in _models_in(annotation)] or tagged or models
+    return models
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """Return the words by which a model of a union can be asked for."""
+    annotations = [model.model_fields[name].annotation for name in ("name", "family") if name in model.model_fields]
+    return {str(tag) for one in annotations if typing.get_origin(one) is Literal for tag in typing.get_args(one)}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,0 +1,1 @@
+"""Comparisons of several ways to make or use views, under one protocol: design, commands, table and plot."""

@@ -1,0 +1,126 @@
+"""Arms of an experiment: a data set each, a training run for each seed, predictions of every image of the labelled set.
+
+All arms share encoder, budget, protocol and seeds, so that any two are compared seed by seed on the same images.
+Everything resumes: to go on, run the same command again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifests.errors import UserError
+from trainer.evaluation.evaluate import METHODS, predicted
+from trainer.evaluation.evidence import Difference, Score, paired_difference, score
+from trainer.evaluation.features import trained
+from trainer.evaluation.sets import Examples
+
+Predictions = dict[str, NDArray[np.int64]]  # method -> [S, N]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to make or use views: what is rendered, and how an encoder learns from it."""
+
+    name: str
+    recipe: str
+    config: str
+    recipe_changes: tuple[str, ...] = ()
+    config_changes: tuple[str, ...] = ()
+
+    def render_command(self, out: Path) -> tuple[str, ...]:
+        """Say how its data set is made."""
+        return ("factory", "render", self.recipe, str(self.data(out)), *_sets(self.recipe_changes), "--inline")
+
+    def pretrain_command(self, out: Path, seed: int) -> tuple[str, ...]:
+        """Say how its encoder of a seed is trained."""
+        changes = _sets((*self.config_changes, f"seed={seed}"))
+        where = ("--data", str(self.data(out)), "--out", str(self.run(out, seed)))
+        return ("trainer", "pretrain", self.config, *where, *changes)
+
+    def data(self, out: Path) -> Path:
+        return out / "data" / self.name
+
+    def run(self, out: Path, seed: int) -> Path:
+        return out / "runs" / f"{self.name}-{seed}"
+
+
+def _sets(changes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for change in changes for word in ("--set", change))
+
+
+def make(arms: Sequence[Arm], out: Path, *, seeds: int, jobs: int) -> None:
+    """Render and train all that is missing, `jobs` commands side by side, each with its share of the cores."""
+    _run_all([(arm.name, arm.render_command(out), arm.data(out) / "dataset.json") for arm in arms], out, jobs)
+    _run_all(
+        [
+            (f"{arm.name}, seed {seed}", arm.pretrain_command(out, seed), arm.run(out, seed) / "encoder")
+            for seed in range(seeds)  # all arms of one seed first: a sweep cut short is still paired
+            for arm in arms
+        ],
+        out,
+        jobs,
+    )
+
+
+def _run_all(commands: Sequence[tuple[str, tuple[str, ...], Path]], out: Path, jobs: int) -> None:
+    wanted = [one for one in commands if not one[2].exists()]
+    with ThreadPoolExecutor(jobs) as pool:
+        for name, code in pool.map(lambda one: (one[0], _run(one[1], out, jobs)), wanted):
+            if code != 0:
+                pool.shutdown(cancel_futures=True)
+                raise UserError(f"{name}: its command failed with exit code {code}; what it said is in {out / 'logs'}")
+            print(f"{name}: done", flush=True)
+
+
+def _run(command: Sequence[str], out: Path, jobs: int) -> int:
+    cores = len(os.sched_getaffinity(0))
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // jobs))}
+    log = out / "logs" / f"{'-'.join(Path(word).name for word in command[:4])}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.run(
+            [sys.executable, "-m", *command], stdout=file, stderr=file, env=environment, check=False
+        ).returncode
+
+
+def predictions(arms: Sequence[Arm], out: Path, examples: Examples, split: str, seeds: int) -> dict[str, Predictions]:
+    """Predict every image with every arm's encoders; what was predicted once is read again."""
+    return {arm.name: _stacked([_predicted(arm, seed, out, examples, split) for seed in range(seeds)]) for arm in arms}
+
+
+def _predicted(arm: Arm, seed: int, out: Path, examples: Examples, split: str) -> Predictions:
+    path = out / "predictions" / f"{arm.name}-{seed}-{split}-{examples.root[:12]}.npz"
+    if not path.exists():
+        found = predicted(trained(arm.run(out, seed)), examples, f"{arm.name}, seed {seed}", print)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **{method: getattr(found, method) for method in METHODS})
+        part.replace(path)
+    with np.load(path, allow_pickle=False) as stored:
+        return {method: stored[method] for method in METHODS}
+
+
+def _stacked(runs: Sequence[Predictions]) -> Predictions:
+    return {method: np.stack([run[method] for run in runs]) for method in METHODS}
+
+
+def scores(found: dict[str, Predictions], examples: Examples) -> dict[str, dict[str, Score]]:
+    """Score every arm, mean over its seeds, by both methods."""
+    return {
+        name: {method: score(rows, examples.labels, examples.components) for method, rows in by_method.items()}
+        for name, by_method in found.items()
+    }
+
+
+def contrast(found: dict[str, Predictions], a: str, b: str, examples: Examples, method: str = "linear") -> Difference:
+    """Compare two arms seed by seed on the same images."""
+    return paired_difference(found[a][method], found[b][method], examples.labels, examples.components)

@@ -1,0 +1,1 @@
+"""Other people's GAN weights -> generator folders: read as data, never run."""

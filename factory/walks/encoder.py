@@ -1,0 +1,56 @@
+"""The small residual network that a navigator plays against, and that measures what two views have in common.
+
+Its head has a batch norm, as SimCLR's: without, all codes begin alike, and a short training may leave them so.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, relu
+
+from learning.heads import ProjectionHead
+from learning.losses import multi_positive_nce
+
+GROUPS = 8
+CODE = 128
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; halves the side."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norms: nn.ModuleList = nn.ModuleList([nn.GroupNorm(GROUPS, outputs), nn.GroupNorm(GROUPS, outputs)])
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = relu(self.norms[0](self.first(x)))
+        return relu(self.norms[1](self.second(hidden)) + self.shortcut(x))
+
+
+class Encoder(nn.Module):
+    """Images in [0, 1] -> unit vectors [n, CODE]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.stages = nn.Sequential(*(Residual(width << i, width << (i + 1)) for i in range(3)))
+        self.head = ProjectionHead(8 * width, 8 * width, CODE, layers=2, norm="batch")
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stages(relu(self.stem(images * 2 - 1))).mean(dim=(2, 3))
+        return normalize(self.head(features), dim=1)
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Return the mean cross-entropy of finding each row's partner among all, in both directions.
+
+    log K minus it bounds the mutual information of the two views from below (van den Oord et al., arXiv:1807.03748).
+    """
+    ids = torch.arange(len(first), device=first.device)
+    forth, count = multi_positive_nce(first, second, ids, ids, temperature=temperature)
+    back, _ = multi_positive_nce(second, first, ids, ids, temperature=temperature)
+    return (forth + back) / (2 * count)

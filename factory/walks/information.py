@@ -1,0 +1,144 @@
+"""How much a view says of its anchor: I_NCE by fresh encoders, scored on anchors that nobody has seen.
+
+Anchors, noises, encoders' beginnings and pixel augmentations are the same for every way, so that ways are compared in
+pairs. I_NCE cannot exceed log K; near it, it says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from factory.walks.config import Estimator, NavigatorConfig
+from factory.walks.encoder import Encoder, info_nce
+from factory.walks.file import FloatArray
+from factory.walks.frozen import Frozen, shown
+from factory.walks.navigation import Way, pixel_seeds, step_noise
+from learning.augment import augment, preset
+from learning.schedule import warmup_cosine
+from manifests import seeds
+
+_BATCH, _RESAMPLINGS, _NEAR_CEILING = 32, 2000, 0.9
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Anchors and one view of each, as a data set would hold them, uint8 [N, 3, H, W]."""
+
+    anchors: Tensor
+    views: Tensor
+
+
+def draw_pool(frozen: Frozen, way: Way, seed: int, purpose: str, images: int, anchors: Tensor | None = None) -> Pool:
+    """Draw a pool of pairs; `anchors` are those of another way's pool of the same seed and purpose."""
+    drawn, views = [], []
+    for number in range(-(-images // _BATCH)):
+        latents = frozen.latents(seed, purpose, number, _BATCH)
+        with torch.no_grad():
+            if anchors is None:
+                drawn.append(shown(frozen.images(latents)))
+            noise = step_noise(latents, seeds.derive(seed, purpose), number)
+            views.append(shown(frozen.images(latents, way(latents.z, noise))))
+    return Pool(torch.cat(drawn)[:images] if anchors is None else anchors, torch.cat(views)[:images])
+
+
+def held_out_losses(training: Pool, test: Pool, config: NavigatorConfig, seed: int) -> FloatArray:
+    """Train a fresh encoder on one pool; return its loss on each batch of K anchors of the other, in nats."""
+    estimator = config.estimator
+    torch.manual_seed(seed)
+    encoder = Encoder(config.encoder_width).to(training.views.device)
+    _train(encoder, training, config, seed)
+    encoder.eval()
+    losses = []
+    with torch.no_grad():
+        for number, rows in enumerate(_batches(torch.arange(len(test.views)), estimator.batch_images)):
+            losses.append(_loss(encoder, test, rows, config, f"test/{seed}/{number}").item())
+    return np.array(losses)
+
+
+def compare(frozen: Frozen, ways: Mapping[str, Way], config: NavigatorConfig, purpose: str, count: int) -> FloatArray:
+    """Return I_NCE in nats of each way, for each seed and batch of held-out anchors: [ways, seeds, batches]."""
+    estimator, tables = config.estimator, []
+    anchors: list[Tensor | None] = [None, None]
+    for way in ways.values():
+        sizes = {"training": estimator.training_images, "test": estimator.test_images}
+        pools = [
+            draw_pool(frozen, way, config.seed, f"{purpose}/{part}", size, anchors[i])
+            for i, (part, size) in enumerate(sizes.items())
+        ]
+        anchors = [pool.anchors for pool in pools]
+        losses = [held_out_losses(pools[0], pools[1], config, config.seed + number) for number in range(count)]
+        tables.append(math.log(estimator.batch_images) - np.stack(losses))
+    return np.stack(tables)
+
+
+def report(table: FloatArray, estimator: Estimator) -> dict[str, Any]:
+    """Compare the first way with the second: means, and the difference with its 95 % interval over seeds and batches.
+
+    It holds when the interval excludes 0 and all seeds agree.
+    """
+    difference = table[0] - table[1]  # [seeds, batches]
+    low, high = _interval(difference)
+    ceiling = math.log(estimator.batch_images)
+    means = table.mean(axis=(1, 2))
+    return {
+        "navigator_nats": float(means[0]),
+        "gaussian_nats": float(means[1]),
+        "difference_nats": float(difference.mean()),
+        "difference_low_nats": low,
+        "difference_high_nats": high,
+        "by_seed_nats": [float(value) for value in difference.mean(axis=1)],
+        "ceiling_nats": ceiling,
+        "near_ceiling": bool(means.max() > _NEAR_CEILING * ceiling),
+        "seeds": len(difference),
+        "test_images": difference.shape[1] * estimator.batch_images,
+        "lowers": bool(high < 0 and (difference.mean(axis=1) < 0).all()),
+    }
+
+
+def _interval(difference: FloatArray) -> tuple[float, float]:
+    rng = np.random.Generator(np.random.Philox(key=0))
+    count, batches = difference.shape
+    means = []
+    for _ in range(_RESAMPLINGS):
+        rows, columns = rng.integers(count, size=count), rng.integers(batches, size=batches)
+        means.append(difference[np.ix_(rows, columns)].mean())
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _train(encoder: Encoder, pool: Pool, config: NavigatorConfig, seed: int) -> None:
+    estimator = config.estimator
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1.0, weight_decay=1e-2, fused=True)
+    total = estimator.epochs * (len(pool.views) // estimator.batch_images) * estimator.batch_images
+    seen = 0
+    for epoch in range(estimator.epochs):
+        order = torch.from_numpy(seeds.permutation(seed, f"epoch/{epoch}", len(pool.views)))
+        for rows in _batches(order, estimator.batch_images):
+            seen += len(rows)
+            rate = warmup_cosine(seen, peak=estimator.learning_rate, warmup_images=total // 10, total_images=total)
+            optimizer.param_groups[0]["lr"] = rate
+            loss = _loss(encoder, pool, rows, config, f"train/{seed}/{seen}")
+            torch.autograd.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Cut an order into batches; the rest, which would make an easier task, is left out."""
+    return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+
+
+def _loss(encoder: Encoder, pool: Pool, rows: Tensor, config: NavigatorConfig, purpose: str) -> Tensor:
+    recipe, rows = preset(config.augmentation), rows.to(pool.views.device)
+    codes = []
+    for view, images in enumerate((pool.anchors, pool.views)):
+        own = pixel_seeds(config.seed, f"{purpose}/{view}", len(rows)).to(rows.device)
+        codes.append(encoder(augment(images[rows], own, recipe, config.crop_px)))
+    return info_nce(codes[0], codes[1], config.temperature)
