@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
@@ -19,11 +19,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from manifests.dataset import DataSet, GroupIndex, decode_image
+from manifests.dataset import DataSet, GroupIndex
 from manifests.errors import CorruptError, UserError
+from trainer.decode import decode
 from trainer.order import Order, choose_views, rank_part
 
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
+_PART_GROUPS = 64  # of a batch that one worker fills at a time
+_PARTS_AHEAD = 2  # per worker
 
 
 class Batch(NamedTuple):
@@ -37,15 +40,17 @@ class Batch(NamedTuple):
     tokens: torch.Tensor | None  # int64 [b, L], the groups' captions, where the stream was given them
 
 
-class _Group(NamedTuple):
-    """One group's chosen views, and what is known of it."""
+class _Draft(NamedTuple):
+    """A batch that workers fill in, each a part of it: slices share their memory."""
 
-    images: NDArray[np.uint8]  # [m, H, W, 3]
-    id: int
-    label: int
-    rows: list[int]
-    dataset: int
-    group: int
+    positions: NDArray[np.int64]  # [b]
+    images: NDArray[np.uint8]  # [b, m, H, W, 3]
+    dataset: NDArray[np.int64]  # [b]
+    group: NDArray[np.int64]  # [b]
+    views: NDArray[np.int64]  # [b, m]
+
+    def part(self, first: int, end: int) -> _Draft:
+        return _Draft(*(column[first:end] for column in self))
 
 
 class Stream:
@@ -78,6 +83,7 @@ class Stream:
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
         sizes = [_shard_sizes(index) for index in self._indexes]
+        self._stored_views = [index.offsets.shape[1] for index in self._indexes]
         stored = [index.offsets.size for index in self._indexes]
         self._first_rows = np.concatenate([[0], np.cumsum(stored)]).astype(int).tolist()
         try:
@@ -103,72 +109,80 @@ class Stream:
         return 1 + max(int(index.label.max()) for index in self._indexes)
 
     def __iter__(self) -> Generator[Batch]:
-        pending: deque[Future[Batch]] = deque()
+        pending: deque[tuple[_Draft, list[Future[None]]]] = deque()
         start = self.start_groups
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         try:
             while True:
-                while len(pending) <= self.workers:
-                    pending.append(pool.submit(self.batch, start))
+                while len(pending) < self.batches_ahead:
+                    pending.append(self._begun(pool, start))
                     start += self.batch_groups
                 began = time.perf_counter()
-                batch = pending.popleft().result()
+                draft, parts = pending.popleft()
+                for part in parts:
+                    part.result()
                 self.wait_s += time.perf_counter() - began
-                yield batch
+                yield self._finished(draft)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def batches_ahead(self) -> int:
+        """Count the batches that lie in memory, begun or ready: two, or as many as keep all workers busy."""
+        groups = self.batch_groups // self.world
+        return 1 + max(1, -(-_PARTS_AHEAD * self.workers * _PART_GROUPS // groups))
+
     def batch(self, start: int) -> Batch:
         """Return this rank's part of the global batch whose first slot is `start`."""
+        draft = self._draft(start)
+        self._fill(draft)
+        return self._finished(draft)
+
+    def _begun(self, pool: ThreadPoolExecutor, start: int) -> tuple[_Draft, list[Future[None]]]:
+        draft = self._draft(start)
+        firsts = range(0, len(draft.positions), _PART_GROUPS)
+        return draft, [pool.submit(self._fill, draft.part(first, first + _PART_GROUPS)) for first in firsts]
+
+    def _draft(self, start: int) -> _Draft:
         positions = rank_part(start, self.batch_groups, self.rank, self.world)
-        slots = self.order.at(positions)
-        found = [
-            self._readable(*slot)
-            for slot in zip(positions.tolist(), slots.dataset.tolist(), slots.group.tolist(), strict=True)
-        ]
-        return Batch(
-            images=torch.from_numpy(np.stack([one.images for one in found])),  # [b, m, H, W, 3]
-            ids=torch.tensor([one.id for one in found], dtype=torch.int64),
-            positions=torch.from_numpy(positions),
-            labels=torch.tensor([one.label for one in found], dtype=torch.int64),
-            rows=torch.tensor([one.rows for one in found], dtype=torch.int64),
-            tokens=None if self.captions is None else self._tokens(found),
-        )
+        b, m = len(positions), self.views
+        images = np.empty((b, m, *self.size, 3), np.uint8)
+        return _Draft(positions, images, np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, m), np.int64))
 
-    def _tokens(self, found: Sequence[_Group]) -> torch.Tensor:
-        assert self.captions is not None
-        return torch.from_numpy(np.stack([self.captions[one.dataset][one.group] for one in found]).astype(np.int64))
+    def _fill(self, draft: _Draft) -> None:
+        """Read and decode all groups of a draft; what failed before must not matter: a resumed run has not seen it."""
+        slots = self.order.at(draft.positions)
+        draft.dataset[:], draft.group[:] = slots.dataset, slots.group
+        chosen = {k: choose_views(self.seed, draft.positions, k, self.views) for k in set(self._stored_views)}
+        for place in range(len(draft.positions)):
+            self._fill_readable(draft, place, chosen)
 
-    def _readable(self, position: int, dataset: int, group: int) -> _Group:
-        """The group of a slot, or the first readable one of the same place in a later global batch.
-
-        What failed before must not matter here: a resumed run has not seen it fail.
-        """
+    def _fill_readable(self, draft: _Draft, place: int, chosen: Mapping[int, NDArray[np.int64]]) -> None:
+        """Take the group of a slot, or the first readable one of the same place in a later global batch."""
+        position = int(draft.positions[place])
         for batches_later in range(1, _SUBSTITUTES + 1):
+            dataset, group = int(draft.dataset[place]), int(draft.group[place])
+            draft.views[place] = chosen[self._stored_views[dataset]][place]
             try:
-                return self._group(position, dataset, group)
+                return self._fill_images(draft.images[place], dataset, group, draft.views[place].tolist())
             except CorruptError as error:
                 self._note_unreadable(str(self._indexes[dataset].key[group]), str(error))
-            dataset, _, group = self.order.slot(position + batches_later * self.batch_groups)
+            draft.dataset[place], _, draft.group[place] = self.order.slot(position + batches_later * self.batch_groups)
         raise UserError(
             f"slot {position} and its {_SUBSTITUTES - 1} substitutes are unreadable; choose another data set"
         )
 
-    def _group(self, position: int, dataset: int, group: int) -> _Group:
+    def _fill_images(self, images: NDArray[np.uint8], dataset: int, group: int, views: Sequence[int]) -> None:
         index = self._indexes[dataset]
-        stored = index.offsets.shape[1]
-        views = choose_views(self.seed, np.array([position]), stored, self.views)[0].tolist()
         shard = int(index.shard_position[group])
-        images = [self._image(dataset, shard, int(index.offsets[group, v]), int(index.sizes[group, v])) for v in views]
-        first = self._first_rows[dataset] + group * stored
-        rows = [first + view for view in views]
-        return _Group(np.stack(images), int(index.positive_id[group]), int(index.label[group]), rows, dataset, group)
+        for image, view in zip(images, views, strict=True):
+            image[:] = self._image(dataset, shard, int(index.offsets[group, view]), int(index.sizes[group, view]))
 
     def _image(self, dataset: int, shard: int, offset: int, size: int) -> NDArray[np.uint8]:
         source = self.datasets[dataset]
         data = source.read(shard, offset, size)
         try:
-            image = decode_image(data)
+            image = decode(data)
         except CorruptError as error:
             raise CorruptError(
                 f"{source.url}/{source.version.shards[shard].shard.name} at {offset}: {error}"
@@ -177,6 +191,29 @@ class Stream:
             return image
         height, width = self.size
         return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC))
+
+    def _finished(self, draft: _Draft) -> Batch:
+        first = np.array(self._first_rows)[draft.dataset] + draft.group * np.array(self._stored_views)[draft.dataset]
+        return Batch(
+            images=torch.from_numpy(draft.images),  # [b, m, H, W, 3]
+            ids=torch.from_numpy(self._column("positive_id", draft)),
+            positions=torch.from_numpy(draft.positions),
+            labels=torch.from_numpy(self._column("label", draft)),
+            rows=torch.from_numpy(first[:, None] + draft.views),  # [b, m]
+            tokens=None if self.captions is None else self._tokens(self.captions, draft),
+        )
+
+    def _column(self, name: str, draft: _Draft) -> NDArray[np.int64]:
+        column = np.empty(len(draft.group), np.int64)
+        for dataset in range(len(self.datasets)):
+            here = draft.dataset == dataset
+            column[here] = getattr(self._indexes[dataset], name)[draft.group[here]]
+        return column
+
+    @staticmethod
+    def _tokens(captions: Sequence[NDArray[np.int32]], draft: _Draft) -> torch.Tensor:
+        chosen = zip(draft.dataset.tolist(), draft.group.tolist(), strict=True)
+        return torch.from_numpy(np.stack([captions[dataset][group] for dataset, group in chosen]).astype(np.int64))
 
     def _note_unreadable(self, key: str, reason: str) -> None:
         with self._lock:
@@ -217,7 +254,7 @@ def _stored_size(dataset: DataSet, index: GroupIndex) -> tuple[int, int]:
             data = dataset.read(
                 int(index.shard_position[group]), int(index.offsets[group, 0]), int(index.sizes[group, 0])
             )
-            height, width, _ = decode_image(data).shape
+            height, width, _ = decode(data).shape
             return height, width
         except CorruptError as error:
             last = error
