@@ -1,32 +1,35 @@
-"""A sweep as one SVG: accuracy over a scale on a logarithmic axis, with intervals; other arms as bands across."""
+"""A sweep as one SVG: accuracy over a number on a logarithmic axis, with intervals; other arms as bands across."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 360, 56, 130, 20, 44
-COLOURS = {"independent": "#b3541e", "none": "#6b6b6b"}
+COLOURS = ("#b3541e", "#6b6b6b")
 LINE = "#1f5fa8"
 
 
-def sweep_plot(result: dict[str, Any], sigmas: Sequence[float], method: str = "linear") -> str:
-    """Draw mean and 95 % interval of each σ, and of the arms without one."""
-    scores = {name: by[method] for name, by in result["scores"].items()}
+def sweep_plot(
+    result: dict[str, Any], points: Mapping[float, str], bands: Sequence[str], axis: str, method: str = "linear"
+) -> str:
+    """Draw mean and 95 % interval of the arm at each number, and of the arms without one."""
+    shown = [*points.values(), *bands]
+    scores = {name: by[method] for name, by in result["scores"].items() if name in shown}
     low, high = _range([one[key] for one in scores.values() for key in ("low", "high")])
     y = _scale(low, high, HEIGHT - BOTTOM, TOP)
-    x = _scale(math.log2(sigmas[0]) - 0.3, math.log2(sigmas[-1]) + 0.3, LEFT, WIDTH - RIGHT)
-    points = [(x(math.log2(s)), scores[f"gaussian-{s:g}"]) for s in sigmas]
-    parts = [*_frame(low, high, y), *_ticks(sigmas, x)]
-    for name, colour in COLOURS.items():
+    x = _scale(math.log2(min(points)) - 0.3, math.log2(max(points)) + 0.3, LEFT, WIDTH - RIGHT)
+    places = [(x(math.log2(number)), scores[name]) for number, name in points.items()]
+    parts = [*_frame(low, high, y), *_ticks(points, x)]
+    for name, colour in zip(bands, COLOURS, strict=False):
         parts += _band(name, scores[name], colour, y)
-    path = " ".join(f"{at:.1f},{y(one['mean']):.1f}" for at, one in points)
+    path = " ".join(f"{at:.1f},{y(one['mean']):.1f}" for at, one in places)
     parts.append(f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="2"/>')
-    parts += [part for at, one in points for part in _point(at, one, y)]
+    parts += [part for at, one in places for part in _point(at, one, y)]
     title = f"{result['set']} {result['split']}, {result['seeds']} seeds, {result['images']:,} images each"
-    parts.append(_text(LEFT, HEIGHT - 6, f"σ of the Gaussian step, in τ ({title})"))
+    parts.append(_text(LEFT, HEIGHT - 6, f"{axis} ({title})"))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
     return "\n".join([head, *parts, "</svg>"]) + "\n"
@@ -46,8 +49,8 @@ def _frame(low: float, high: float, y: Any) -> list[str]:
     return [*lines, *(_text(8, y(v) + 4, f"{100 * v:.0f} %") for v in levels)]
 
 
-def _ticks(sigmas: Sequence[float], x: Any) -> list[str]:
-    return [_text(x(math.log2(s)), HEIGHT - BOTTOM + 16, f"{s:g}", "middle") for s in sigmas]
+def _ticks(numbers: Iterable[float], x: Any) -> list[str]:
+    return [_text(x(math.log2(one)), HEIGHT - BOTTOM + 16, f"{one:g}", "middle") for one in numbers]
 
 
 def _band(name: str, one: dict[str, float], colour: str, y: Any) -> list[str]:
