@@ -32,7 +32,9 @@ class StableRepText(TwoTowers):
         embeddings = unit(self.head(features[0][0]))
         total, anchors, report = compared(embeddings, inputs.ids, temperature=self.temperature)
         self.embeddings = embeddings.detach()[:DIAGNOSED_ROWS]
-        to_text, to_image = self.both_ways(*self.projected(features), inputs)
+        images, texts = self.projected(features)
+        to_text, to_image = self.both_ways(images, texts, inputs)
         captions = (share_of_global_mean(*to_text) + share_of_global_mean(*to_image)) / 2
-        scale = self.logit_scale.detach().exp()
-        return share_of_global_mean(total, anchors) + captions, {**report, "logit_scale": scale}
+        told = self.report(to_text[0], to_image[0], images.detach(), texts.detach(), inputs)
+        found = {"caption_loss": told["loss"], "logit_scale": told["logit_scale"]}
+        return share_of_global_mean(total, anchors) + captions, {**report, **found}
