@@ -52,9 +52,7 @@ def _steps() -> tuple[Callable[[], object], Callable[[], object]]:
     query_ids, own = key_ids[:QUERIES], torch.arange(QUERIES)
 
     def chunked() -> object:
-        total, count = multi_positive_nce(
-            queries, keys, query_ids, key_ids, exclude_index=own, temperature=TEMPERATURE
-        )
+        total, count = multi_positive_nce(queries, keys, query_ids, key_ids, exclude_index=own, temperature=TEMPERATURE)
         return torch.autograd.grad(total / count, (queries, keys))
 
     def dense() -> object:

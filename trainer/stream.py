@@ -17,11 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from manifests.dataset import DataSet, GroupIndex
+from manifests.dataset import DataSet, GroupIndex, decode_image
 from manifests.errors import CorruptError, UserError
-from trainer.decode import decode
+from trainer.decode import decode_into
 from trainer.order import Order, choose_views, rank_part
 
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
@@ -173,24 +172,16 @@ class Stream:
         )
 
     def _fill_images(self, images: NDArray[np.uint8], dataset: int, group: int, views: Sequence[int]) -> None:
-        index = self._indexes[dataset]
+        source, index = self.datasets[dataset], self._indexes[dataset]
         shard = int(index.shard_position[group])
         for image, view in zip(images, views, strict=True):
-            image[:] = self._image(dataset, shard, int(index.offsets[group, view]), int(index.sizes[group, view]))
-
-    def _image(self, dataset: int, shard: int, offset: int, size: int) -> NDArray[np.uint8]:
-        source = self.datasets[dataset]
-        data = source.read(shard, offset, size)
-        try:
-            image = decode(data)
-        except CorruptError as error:
-            raise CorruptError(
-                f"{source.url}/{source.version.shards[shard].shard.name} at {offset}: {error}"
-            ) from error
-        if image.shape[:2] == self.size:
-            return image
-        height, width = self.size
-        return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC))
+            offset = int(index.offsets[group, view])
+            data = source.read(shard, offset, int(index.sizes[group, view]))
+            try:
+                decode_into(image, data)
+            except CorruptError as error:
+                name = f"{source.url}/{source.version.shards[shard].shard.name}"
+                raise CorruptError(f"{name} at {offset}: {error}") from error
 
     def _finished(self, draft: _Draft) -> Batch:
         first = np.array(self._first_rows)[draft.dataset] + draft.group * np.array(self._stored_views)[draft.dataset]
@@ -254,7 +245,7 @@ def _stored_size(dataset: DataSet, index: GroupIndex) -> tuple[int, int]:
             data = dataset.read(
                 int(index.shard_position[group]), int(index.offsets[group, 0]), int(index.sizes[group, 0])
             )
-            height, width, _ = decode(data).shape
+            height, width, _ = decode_image(data).shape
             return height, width
         except CorruptError as error:
             last = error
