@@ -38,6 +38,19 @@ def of_first_rank(values: Tensor) -> Tensor:
     return all_gather(values)[: len(values)]
 
 
+def check_same_start(images_seen: int, device: torch.device, folder: str) -> None:
+    """Refuse to go on from different checkpoints, as where nodes have no disk in common.
+
+    Raises: UserError with both.
+    """
+    starts = all_gather(torch.tensor([images_seen], device=device)).tolist()
+    if len(set(starts)) > 1:
+        raise UserError(
+            f"{folder}: this process would go on from {images_seen} images, the first one from {starts[0]}: give a "
+            "folder that all nodes share, or a bucket's URL; or delete this node's copy of it"
+        )
+
+
 def check_same_weights(module: nn.Module) -> None:
     """Raise RuntimeError unless every parameter has the same sum on all ranks.
 

@@ -27,9 +27,9 @@ from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
-from trainer.distributed import check_launch, check_same_weights
+from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
 from trainer.export import export
-from trainer.mirror import Mirror
+from trainer.mirror import Mirror, take_up
 from trainer.monitor import Monitor
 from trainer.objective_config import TextConfig
 from trainer.objectives.inputs import Inputs
@@ -56,13 +56,9 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
         mixed_precision=_MIXED_PRECISION[config.precision], log_with=list(config.trackers) or None
     )
     check_launch(accelerator.num_processes, os.environ)
-    mirror = Mirror(str(out)) if "://" in str(out) else None
-    if mirror is not None:
-        if accelerator.is_main_process:
-            mirror.pull()
-        accelerator.wait_for_everyone()
+    mirror = open_mirror(config, str(out), accelerator)
     run = open_run(Path(out) if mirror is None else mirror.folder, config, urls)
-    if run.is_finished:
+    if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
     stream, facts = open_stream(run, accelerator)
     state = TrainingState(config, accelerator.device, facts)
@@ -70,6 +66,7 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
         check_cacheable(state.objective)
     if (found := checkpoint.load_newest(run.checkpoints)) is not None:
         state.load(*found)
+    check_same_start(state.images_seen, accelerator.device, str(run.folder))
     stream.start_groups = state.images_seen // config.data.views
     if accelerator.is_main_process:
         run.pin(facts)
@@ -103,17 +100,27 @@ def train(
 
             if gradient_norm is not None:
                 monitor.step(state.images_seen, {**report, "grad_norm": gradient_norm})
-            if monitor.is_due(state.images_seen):
+            is_saved = state.images_seen // config.checkpoint_images > state.saved_at // config.checkpoint_images
+            if monitor.is_due(state.images_seen) or (is_saved and monitor.has_open_window):  # a save holds all lines
                 track(close_window(monitor, state, stream, device))
             if probe is not None and probe.is_due(state.images_seen):
                 track(monitor.write(state.images_seen, probe.score(state)))
-            if state.images_seen // config.checkpoint_images > state.saved_at // config.checkpoint_images:
+            if is_saved:
                 save(run, state, monitor, accelerator, mirror)
         if monitor.has_open_window:
             track(close_window(monitor, state, stream, device))
         if state.images_seen > state.saved_at:
             save(run, state, monitor, accelerator, mirror)
     return state.images_seen >= config.images
+
+
+def open_mirror(config: RunConfig, out: str, accelerator: Accelerator) -> Mirror | None:
+    """Bring a run that lives in a bucket to this machine; None for one in a folder."""
+    if "://" not in out:
+        return None
+    mirror = Mirror(out, keep_last=config.keep_checkpoints, keep_every_images=config.keep_every_images)
+    take_up(mirror, accelerator)
+    return mirror
 
 
 def backward(
