@@ -67,7 +67,7 @@ class DataSet:
         self.homes = homes
         self.cache = cache
         self._bits = bits
-        self._handles = Handles()
+        self._handles = Handles(self._open_shard)
         self._positions = {(s.stream_id, s.index): position for position, s in enumerate(version.shards)}
 
     def rows(
@@ -191,15 +191,17 @@ class DataSet:
 
         Raises: CorruptError naming shard and offset.
         """
-        file = self._shard(position).shard
-        if offset < 0 or size < 0 or offset + size > file.size:
-            raise CorruptError(f"{self.url}/{file.name} ends at byte {file.size}: {size} bytes at {offset} are wanted")
-        data = self._handles.get(file.name, lambda: self._shard_handle(file)).read(offset, size)
+        handle = self._handles.get(position)
+        if min(offset, size) < 0 or offset + size > handle.size_bytes:
+            ends = f"ends at byte {handle.size_bytes}: {size} bytes at {offset} are wanted"
+            raise CorruptError(f"{self.url}/{self._shard(position).shard.name} {ends}")
+        data = handle.read(offset, size)
         if len(data) != size:
-            raise CorruptError(f"{self.url}/{file.name} at {offset}: {len(data)} bytes came where {size} are wanted")
+            raise CorruptError(f"{self.url}/{self._shard(position).shard.name} was cut while it was read at {offset}")
         return data
 
-    def _shard_handle(self, file: ShardFile) -> Handle:
+    def _open_shard(self, position: int) -> Handle:
+        file = self._shard(position).shard
         is_in_place = self.homes.of(file.name).is_local
         return self._opened(file, lambda path: Handle(path, is_in_place=is_in_place))
 

@@ -1,7 +1,8 @@
 """Open files of checked shards, so that a member costs one positioned read instead of a path, a check and an open.
 
-A handle serves only while its file is what was checked: every read looks at size, links and, where others may write,
-time. After a minute it is opened anew by way of the cache, which checks again and notes that the file is in use.
+A handle serves only while its file is what was checked. It looks every few milliseconds, at size, links and, where
+others may write, time; what changed since is found by the next look, and the file checked anew. Every minute it is
+opened by way of the cache again, which notes that the file is in use.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 MOST_OPEN = 64  # of a data set; a shuffle window of the default size lies in fewer shards
-_TRUSTED_S = 60.0
+_LOOK_EVERY_S = 0.02
+_REOPEN_EVERY_S = 60.0
 
 
 class Handle:
@@ -26,15 +28,21 @@ class Handle:
         weakref.finalize(self, os.close, self._descriptor)
         self._is_in_place = is_in_place
         self._state = self._look()
-        self._trusted_until_s = time.monotonic() + _TRUSTED_S
+        self.size_bytes = self._state[0]
+        self._reopen_at_s = time.monotonic() + _REOPEN_EVERY_S
+        self._look_at_s = time.monotonic() + _LOOK_EVERY_S
 
     def _look(self) -> tuple[int, bool, int]:
         state = os.fstat(self._descriptor)
         return state.st_size, state.st_nlink > 0, state.st_mtime_ns if self._is_in_place else 0
 
     def is_trusted(self) -> bool:
-        """Say whether the file is still the one that was checked, and that not long ago."""
-        return self._look() == self._state and time.monotonic() < self._trusted_until_s
+        """Say whether the file was the one that was checked when last looked at, just now."""
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return True
+        self._look_at_s = now_s + _LOOK_EVERY_S
+        return now_s < self._reopen_at_s and self._look() == self._state
 
     def read(self, offset: int, size: int) -> bytes:
         """Read bytes, fewer than `size` only at the file's end."""
@@ -42,22 +50,23 @@ class Handle:
 
 
 class Handles:
-    """The newest `MOST_OPEN` handles by name."""
+    """The newest `MOST_OPEN` handles, by the position of their shard."""
 
-    def __init__(self) -> None:
-        self._open: dict[str, Handle] = {}
+    def __init__(self, open_checked: Callable[[int], Handle]) -> None:
+        self._open_checked = open_checked
+        self._open: dict[int, Handle] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, open_checked: Callable[[], Handle]) -> Handle:
-        """Return a trusted handle: the one that is open, or one that `open_checked` opens."""
-        handle = self._open.get(name)
+    def get(self, position: int) -> Handle:
+        """Return a handle that can be trusted: the one that is open, or a new one."""
+        handle = self._open.get(position)
         if handle is not None and handle.is_trusted():
             return handle
         with self._lock:
-            self._open.pop(name, None)
-        handle = open_checked()
+            self._open.pop(position, None)
+        handle = self._open_checked(position)
         with self._lock:
-            self._open[name] = handle
+            self._open[position] = handle
             for oldest in list(self._open)[:-MOST_OPEN]:
                 del self._open[oldest]
         return handle

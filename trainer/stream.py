@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from manifests.dataset import DataSet, GroupIndex, decode_image
 from manifests.errors import CorruptError, UserError
+from trainer.buffers import Buffers
 from trainer.decode import decode_into
 from trainer.order import Order, choose_views, rank_part
 
@@ -111,10 +112,11 @@ class Stream:
         pending: deque[tuple[_Draft, list[Future[None]]]] = deque()
         start = self.start_groups
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
+        buffers = Buffers(self._images_shape, most_kept=self.batches_ahead + 1)
         try:
             while True:
                 while len(pending) < self.batches_ahead:
-                    pending.append(self._begun(pool, start))
+                    pending.append(self._begun(pool, self._draft(start, buffers.take())))
                     start += self.batch_groups
                 began = time.perf_counter()
                 draft, parts = pending.popleft()
@@ -133,52 +135,60 @@ class Stream:
 
     def batch(self, start: int) -> Batch:
         """Return this rank's part of the global batch whose first slot is `start`."""
-        draft = self._draft(start)
+        draft = self._draft(start, np.empty(self._images_shape, np.uint8))
         self._fill(draft)
         return self._finished(draft)
 
-    def _begun(self, pool: ThreadPoolExecutor, start: int) -> tuple[_Draft, list[Future[None]]]:
-        draft = self._draft(start)
+    @property
+    def _images_shape(self) -> tuple[int, ...]:
+        return (self.batch_groups // self.world, self.views, *self.size, 3)
+
+    def _draft(self, start: int, images: NDArray[np.uint8]) -> _Draft:
+        positions = rank_part(start, self.batch_groups, self.rank, self.world)
+        b, m = images.shape[:2]
+        return _Draft(positions, images, np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, m), np.int64))
+
+    def _begun(self, pool: ThreadPoolExecutor, draft: _Draft) -> tuple[_Draft, list[Future[None]]]:
         firsts = range(0, len(draft.positions), _PART_GROUPS)
         return draft, [pool.submit(self._fill, draft.part(first, first + _PART_GROUPS)) for first in firsts]
 
-    def _draft(self, start: int) -> _Draft:
-        positions = rank_part(start, self.batch_groups, self.rank, self.world)
-        b, m = len(positions), self.views
-        images = np.empty((b, m, *self.size, 3), np.uint8)
-        return _Draft(positions, images, np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, m), np.int64))
+    def _fill(self, draft: _Draft, batches_later: int = 0) -> None:
+        """Read and decode the groups of a draft's slots, or of the same places in a later global batch.
 
-    def _fill(self, draft: _Draft) -> None:
-        """Read and decode all groups of a draft; what failed before must not matter: a resumed run has not seen it."""
-        slots = self.order.at(draft.positions)
+        What failed before must not matter here: a resumed run has not seen it fail.
+        """
+        if batches_later == _SUBSTITUTES:
+            raise UserError(
+                f"slot {draft.positions[0]} and its {_SUBSTITUTES - 1} substitutes are unreadable; "
+                "choose another data set"
+            )
+        slots = self.order.at(draft.positions + batches_later * self.batch_groups)
         draft.dataset[:], draft.group[:] = slots.dataset, slots.group
-        chosen = {k: choose_views(self.seed, draft.positions, k, self.views) for k in set(self._stored_views)}
-        for place in range(len(draft.positions)):
-            self._fill_readable(draft, place, chosen)
+        for dataset in sorted(set(slots.dataset.tolist())):
+            self._fill_from(dataset, draft, batches_later)
 
-    def _fill_readable(self, draft: _Draft, place: int, chosen: Mapping[int, NDArray[np.int64]]) -> None:
-        """Take the group of a slot, or the first readable one of the same place in a later global batch."""
-        position = int(draft.positions[place])
-        for batches_later in range(1, _SUBSTITUTES + 1):
-            dataset, group = int(draft.dataset[place]), int(draft.group[place])
-            draft.views[place] = chosen[self._stored_views[dataset]][place]
+    def _fill_from(self, dataset: int, draft: _Draft, batches_later: int) -> None:
+        index, places = self._indexes[dataset], np.flatnonzero(draft.dataset == dataset)
+        groups, stored = draft.group[places], index.offsets.shape[1]
+        views = choose_views(self.seed, draft.positions[places], stored, self.views)
+        draft.views[places] = views
+        shards = index.shard_position[groups].tolist()
+        offsets, sizes = (np.take_along_axis(of[groups], views, 1).tolist() for of in (index.offsets, index.sizes))
+        for place, shard, *members in zip(places.tolist(), shards, offsets, sizes, strict=True):
             try:
-                return self._fill_images(draft.images[place], dataset, group, draft.views[place].tolist())
+                self._fill_images(draft.images[place], dataset, shard, *members)
             except CorruptError as error:
-                self._note_unreadable(str(self._indexes[dataset].key[group]), str(error))
-            draft.dataset[place], _, draft.group[place] = self.order.slot(position + batches_later * self.batch_groups)
-        raise UserError(
-            f"slot {position} and its {_SUBSTITUTES - 1} substitutes are unreadable; choose another data set"
-        )
+                self._note_unreadable(str(index.key[draft.group[place]]), str(error))
+                self._fill(draft.part(place, place + 1), batches_later + 1)
 
-    def _fill_images(self, images: NDArray[np.uint8], dataset: int, group: int, views: Sequence[int]) -> None:
-        source, index = self.datasets[dataset], self._indexes[dataset]
-        shard = int(index.shard_position[group])
-        for image, view in zip(images, views, strict=True):
-            offset = int(index.offsets[group, view])
-            data = source.read(shard, offset, int(index.sizes[group, view]))
+    def _fill_images(
+        self, images: NDArray[np.uint8], dataset: int, shard: int, offsets: Sequence[int], sizes: Sequence[int]
+    ) -> None:
+        source = self.datasets[dataset]
+        for pixels, offset, size in zip(images, offsets, sizes, strict=True):
+            data = source.read(shard, offset, size)
             try:
-                decode_into(image, data)
+                decode_into(pixels, data)
             except CorruptError as error:
                 name = f"{source.url}/{source.version.shards[shard].shard.name}"
                 raise CorruptError(f"{name} at {offset}: {error}") from error
