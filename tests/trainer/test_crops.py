@@ -1,11 +1,13 @@
 """What an objective is handed: every kind of crop of every image, by seeds of the image's own."""
 
+import json
+
 import pytest
 import torch
 
 from tests.trainer.data import pixels
 from tests.trainer.objectives.tiny import JIGSAW, VIT
-from trainer.config import RunConfig
+from trainer.config import RunConfig, load_config
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
 from trainer.objectives import build_objective
@@ -66,3 +68,23 @@ def test_without_augmentation_every_crop_is_the_image():
     assert torch.equal(inputs.crops[0][0], inputs.crops[0][1])
     assert inputs.ids.tolist() == [4, 4, 9, 9, 2, 2]
     assert inputs.rows.tolist() == [8, 9, 18, 19, 4, 5]
+
+
+@pytest.mark.parametrize("augmentation", ["none", "simclr"])
+@pytest.mark.parametrize("has_latent_views", [True, False])
+def test_genreps_grid_of_latent_views_and_pixel_augmentation_can_be_asked_for(has_latent_views, augmentation):
+    """What a pair is made of: two latent views of an anchor or one image twice, each augmented or as it is."""
+    preset = "genrep" if has_latent_views else "simclr"
+    config = load_config(preset, [f"augmentation={augmentation}", "batch_images=6", f"encoder={json.dumps(VIT)}"])
+    objective = objective_of(config)
+    batch = batch_of() if has_latent_views else batch_of((4, 9, 2, 1, 3, 7))
+    views = 2 if has_latent_views else 1
+    inputs = build_inputs(
+        batch._replace(images=batch.images[:, :views], rows=batch.rows[:, :views]), objective, config, CPU
+    )
+    ids = objective.target_ids(inputs).repeat(len(inputs.crops[0]))
+    images = inputs.crops[0].flatten(0, 1)
+    pairs = [(ids == number).nonzero()[:, 0].tolist() for number in ids.unique()]
+    assert [len(pair) for pair in pairs] == [2] * len(pairs)
+    is_equal = [torch.equal(images[one], images[other]) for one, other in pairs]
+    assert all(is_equal) if (has_latent_views, augmentation) == (False, "none") else not any(is_equal)

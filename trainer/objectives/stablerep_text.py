@@ -26,11 +26,13 @@ class StableRepText(TwoTowers):
     def __init__(self, config: RunConfig, settings: StableRepTextConfig, encoder: Encoder, vocabulary: int) -> None:
         super().__init__(config, settings, encoder, vocabulary)
         self.head = projection(settings.image, encoder.dimensions)
-        self.temperature = settings.image.temperature
+        self.temperature, self.decoupled = settings.image.temperature, settings.image.decoupled
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         embeddings = unit(self.head(features[0][0]))
-        total, anchors, report = compared(embeddings, inputs.ids, temperature=self.temperature)
+        total, anchors, report = compared(
+            embeddings, inputs.ids, temperature=self.temperature, decoupled=self.decoupled
+        )
         self.embeddings = embeddings.detach()[:DIAGNOSED_ROWS]
         images, texts = self.projected(features)
         to_text, to_image = self.both_ways(images, texts, inputs)

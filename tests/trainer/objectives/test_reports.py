@@ -11,7 +11,7 @@ from trainer.objectives.reports import contrastive_report
 
 TOTAL = {"clip", "siglip", "cmc", "cmc of groups", "simclr", "supcon of labels", "supcon of groups", "stablerep"}
 TOTAL |= {"moco", "moco of groups", "infomin", "pirl", "simsiam", "simsiam of groups", "byol", "byol of groups"}
-TOTAL |= {"simclr decoupled", "supervised", "synclr without patches"}
+TOTAL |= {"simclr decoupled", "stablerep decoupled", "infomin of groups", "supervised", "synclr without patches"}
 
 
 def rows(count, seed):
