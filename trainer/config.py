@@ -58,7 +58,7 @@ class OptimizerConfig(_Section):
 
 
 class ProbeConfig(_Section):
-    set: str = "clipart26"  # clipart26, emoji, or a labelled data set's folder or URL
+    set: str = "clipart26"  # clipart26, emoji, or a folder or URL of a set like them: label, split, x_component
     every_images: int = Field(default=50_000, ge=1)
     images: int = Field(default=2_000, ge=50)  # of the set, at most
 
@@ -71,6 +71,7 @@ class RunConfig(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"  # auto: bfloat16 where there is such
     compile: bool = False  # slow to start, then faster
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third slower
+    fully_sharded: bool = False  # FSDP2: every rank holds a part of the weights; for models beyond a device's memory
     init: str | None = None  # an export or a run whose weights to begin with
     ema_half_life_images: int | None = Field(default=None, ge=1)  # export an average of the weights; default: the last
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
@@ -107,7 +108,7 @@ class RunConfig(_Section):
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights: all but how fast the run is, what it logs and when it gives up."""
         free = {"log_images", "checkpoint_images", "keep_checkpoints", "keep_every_images", "skip_budget"}
-        free |= {"trackers", "probe", "compile", "gradient_checkpointing"}
+        free |= {"trackers", "probe", "compile", "gradient_checkpointing", "fully_sharded"}
         return self.model_dump(
             mode="json", exclude={**dict.fromkeys(free, True), "data": {"workers", "corrupt_budget"}}
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from learning.gather import all_gather, rank
 from manifests.errors import UserError
@@ -57,7 +58,10 @@ def check_same_weights(module: nn.Module) -> None:
     Buffers are not compared: a batch-norm backbone normalises each rank's images by themselves.
     """
     with torch.no_grad():
-        sums = torch.stack([p.detach().double().sum() for p in module.parameters()])  # [P]
+        parameters = [p.detach() for p in module.parameters() if not isinstance(p, DTensor)]
+        if not parameters:  # sharded: each weight is on one rank
+            return
+        sums = torch.stack([p.double().sum() for p in parameters])  # [P]
     by_rank = all_gather(sums[None])  # [world, P]
     if not torch.equal(by_rank, by_rank[:1].expand_as(by_rank)):
         raise RuntimeError("ranks hold different weights; some step was taken by some of them only: this is a bug")

@@ -28,7 +28,7 @@ from trainer.config import RunConfig
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
 from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
-from trainer.export import export
+from trainer.export import export_run
 from trainer.mirror import Mirror, take_up
 from trainer.monitor import Monitor
 from trainer.objective_config import TextConfig
@@ -37,9 +37,10 @@ from trainer.objectives.objective import Report
 from trainer.objectives.reports import effective_rank
 from trainer.probe import open_probe
 from trainer.run import Run, open_run
+from trainer.sharded import check_wrapped
 from trainer.state import TrainingState
 from trainer.stream import Stream
-from trainer.track import tracking
+from trainer.track import check_installed, tracking
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -52,9 +53,8 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite.
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
-    accelerator = Accelerator(
-        mixed_precision=_MIXED_PRECISION[config.precision], log_with=list(config.trackers) or None
-    )
+    check_installed(config.trackers)
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
     check_launch(accelerator.num_processes, os.environ)
     mirror = open_mirror(config, str(out), accelerator)
     run = open_run(Path(out) if mirror is None else mirror.folder, config, urls)
@@ -75,7 +75,7 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     except NonFiniteError as error:
         raise UserError(str(error)) from None
     if is_finished and accelerator.is_main_process:
-        export(state.exported, run.encoder, run.provenance(state.images_seen))
+        export_run(run.folder, run.encoder)
         if mirror is not None:
             mirror.push()
     accelerator.wait_for_everyone()
@@ -87,10 +87,13 @@ def train(
 ) -> bool:
     """Take steps until the run has seen its images, or a signal asks to leave; both end in a checkpoint."""
     config, device = run.config, accelerator.device
-    model = accelerator.prepare_model(torch.compile(state.objective) if config.compile else state.objective)
+    compiled = torch.compile(state.objective) if config.compile else state.objective
+    model = accelerator.prepare_model(compiled, evaluation_mode=config.fully_sharded)  # sharded already: only casts
+    check_wrapped(model, state.objective, config)
     probe = open_probe(config, state.images_seen)
     monitor = Monitor(run.metrics, config, images_seen=state.images_seen, is_writer=accelerator.is_main_process)
-    with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor), tracking(run, accelerator) as track:
+    tracked = tracking(run, state.images_seen, is_writer=accelerator.is_main_process)
+    with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor), tracked as track:
         while state.images_seen < config.images and not stop.requested_anywhere(device):
             inputs = build_inputs(next(batches), state.objective, config, device)
             step_seed = derive(config.seed, f"step/{state.images_seen}/{accelerator.process_index}") >> 1
@@ -179,8 +182,8 @@ def save(
 ) -> None:
     """Write a checkpoint, once all ranks are found to hold the same weights; it counts on metrics being on disk."""
     check_same_weights(state.objective)
+    facts = state.state_dict()
     if accelerator.is_main_process:
-        facts = state.state_dict()
         with explained(str(run.checkpoints), is_target=True):
             monitor.sync()
             checkpoint.save(
