@@ -76,7 +76,8 @@ def url(tmp_path_factory):
 
 def test_a_run_begins_with_another_ones_encoder_and_is_no_resume(tmp_path, url):
     first, second = tmp_path / "first", tmp_path / "second"
-    for out, more in ((first, {}), (second, {"init": str(first), "optimizer__base_learning_rate": 1e-12})):
+    other = {"seed": 1, "init": str(first), "optimizer__base_learning_rate": 1e-12}
+    for out, more in ((first, {}), (second, other)):
         code, said = run(pretrain_words(url, out, images=32, optimizer__weight_decay=0, **more))
         assert code == 0, said
     lines = [json.loads(text) for text in (second / "metrics.jsonl").read_text().splitlines()]

@@ -25,20 +25,20 @@ WATCHED = {
 
 def sick(words, log, largest_file_bytes, environment):
     """Be the command line with an encoder that gives one feature for every image, and a reader that dawdles."""
+    import manifests.dataset
     import trainer.encoders
-    import trainer.stream
 
-    encode, batch = trainer.encoders.Encoder.forward, trainer.stream.Stream.batch
+    encode, read = trainer.encoders.Encoder.forward, manifests.dataset.DataSet.read
 
     def constant(self, images):
         features = encode(self, images)
         return 1 + 0 * features
 
-    def slow(self, start):
-        time.sleep(2)
-        return batch(self, start)
+    def slow(self, *member):
+        time.sleep(0.1)
+        return read(self, *member)
 
-    trainer.encoders.Encoder.forward, trainer.stream.Stream.batch = constant, slow
+    trainer.encoders.Encoder.forward, manifests.dataset.DataSet.read = constant, slow
     processes._run(words, log, largest_file_bytes, environment)
 
 
