@@ -200,7 +200,12 @@ def save(
 
 
 def chosen_precision(config: RunConfig) -> Literal["float32", "bfloat16", "float16"]:
-    """Resolve `auto`: bfloat16 where the processor computes in it, not where it would only be emulated."""
+    """Resolve `auto`: bfloat16 where the processor computes in it, not where it would only be emulated.
+
+    Raises: UserError for float16 on a CPU, where Accelerate would cast nothing and say nothing.
+    """
+    if config.precision == "float16" and not torch.accelerator.is_available():
+        raise UserError("precision: float16 needs a GPU; take bfloat16 or float32")
     if config.precision != "auto":
         return config.precision
     if torch.cuda.is_available():

@@ -12,6 +12,7 @@ from tests.trainer.data import make_dataset
 from tests.trainer.objectives.tiny import FACTS, config_of, inputs_of, objective_of
 from tests.trainer.processes import pretrain_words, run
 from trainer.begin import checkpoint_activations
+from trainer.pretrain import chosen_precision
 from trainer.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -67,6 +68,15 @@ def test_convolutions_and_their_moments_lie_channels_last_before_and_after_a_res
             for value in (weight, *(m for m in one.optimizer.state[weight].values() if m.shape == weight.shape)):
                 assert value.is_contiguous(memory_format=torch.channels_last)
                 assert not value.is_contiguous()
+
+
+def test_float16_is_refused_where_nothing_would_be_cast(monkeypatch):
+    config = config_of("stablerep", precision="float16")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UserError, match="precision: float16 needs a GPU; take bfloat16 or float32"):
+        chosen_precision(config)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert chosen_precision(config) == "float16"
 
 
 @pytest.fixture(scope="module")

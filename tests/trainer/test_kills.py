@@ -13,16 +13,19 @@ from manifests.dataset import open_dataset
 from tests.trainer.data import make_dataset
 from tests.trainer.killing import IN_A_SAVE, IN_A_STEP, Watched, assert_same_state, wait_until
 from tests.trainer.processes import pretrain_words
+from trainer.order import Order
 
 BATCH_IMAGES = 16
 FEW, MANY = 3, 20
 STEPS_A_LIFE = 6  # at most, that a checkpoint keeps
+SHARDS, WEIGHTS = [[7, 7, 7, 3], [4, 4, 2]], [1, 2]
+UNREADABLE = (0, 3)  # data set and group
 
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    first = make_dataset(folder / "one", groups=24, views=3, images={(3, 0): b"no image"})
+    first = make_dataset(folder / "one", groups=24, views=3, images={(UNREADABLE[1], 0): b"no image"})
     return [first, make_dataset(folder / "other", groups=10, views=2, stream_id="cd" * 32, groups_per_shard=4)]
 
 
@@ -31,7 +34,8 @@ def watched_run(urls, out, images):
         "images": images,
         "checkpoint_images": 2 * BATCH_IMAGES,
         "keep_checkpoints": 2,
-        "data__weights": "[1, 2]",
+        "keep_every_images": 6 * BATCH_IMAGES,
+        "data__weights": WEIGHTS,
         "data__workers": 2,
         "ema_half_life_images": 64,
     }
@@ -40,13 +44,24 @@ def watched_run(urls, out, images):
 
 
 def assert_every_group_once_an_epoch(sequence, urls):
-    """The second data set holds no unreadable group, so its epochs are whole."""
+    """But for the unreadable one, in whose slots another group stands in."""
     assert sorted(sequence) == list(range(len(sequence)))  # no slot was left out
-    ids = open_dataset(urls[1]).groups().positive_id.tolist()
-    drawn = [sequence[position] for position in sorted(sequence) if sequence[position] in ids]
-    epochs = [drawn[first : first + len(ids)] for first in range(0, len(drawn) - len(ids) + 1, len(ids))]
-    assert len(epochs) > 3
-    assert all(sorted(epoch) == sorted(ids) for epoch in epochs)
+    slots = Order(SHARDS, seed=0, weights=WEIGHTS).slots(0, len(sequence))
+    for dataset, url in enumerate(urls):
+        ids = open_dataset(url).groups().positive_id.tolist()
+        places = [(place, group) for place, (d, _, group) in enumerate(zip(*slots, strict=True)) if d == dataset]
+        read = [ids[group] if (dataset, group) == UNREADABLE else sequence[place] for place, group in places]
+        epochs = [read[first : first + len(ids)] for first in range(0, len(read) - len(ids) + 1, len(ids))]
+        assert len(epochs) >= 2
+        assert all(sorted(epoch) == sorted(ids) for epoch in epochs)
+
+
+def assert_kept(out, images):
+    """The last two of a checkpoint every two steps, and every third of all."""
+    step = 2 * BATCH_IMAGES
+    wanted = {*range(3 * step, images + 1, 3 * step), images - step, images}
+    found = {int(path.name.removeprefix("ckpt-")) for path in (out / "checkpoints").iterdir()}
+    assert found == wanted
 
 
 @pytest.mark.timeout(3600)
@@ -61,6 +76,8 @@ def test_kills_at_random_instants_change_nothing(tmp_path, urls, kills, world):
     killed.finish(world)
     print(f"{len(killed.kills)} proven kills: {killed.kills}")
     assert_same_state(whole.out, killed.out, images)
+    assert_kept(whole.out, images)
+    assert_kept(killed.out, images)
     assert whole.sequence().items() <= killed.sequence().items()
     assert_every_group_once_an_epoch(whole.sequence(), urls)
 
