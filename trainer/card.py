@@ -61,7 +61,7 @@ def _data(roots: Sequence[str], data_sets: Sequence[Values]) -> Iterator[str]:
         return
     yield "## Data\n\n| root | name | licence | groups | images |\n|---|---|---|---|---|"
     for root, one in zip(roots, data_sets or [{}] * len(roots), strict=True):
-        name, licence = (escaped(str(one.get(key) or "not said")) for key in ("name", "licence"))
+        name, licence = (escaped(str(one.get(key) or "not said")).replace("|", r"\|") for key in ("name", "licence"))
         yield f"| `{root}` | {name} | {licence} | {one.get('groups', '')} | {one.get('images', '')} |"
     yield "\nA data set's licence says on what terms its images may be used; what follows for weights is not settled.\n"
 

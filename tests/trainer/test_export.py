@@ -110,10 +110,10 @@ def test_the_cards_code_runs(finished, tmp_path, monkeypatch):
 
 def test_a_licence_that_all_data_share_is_the_cards_and_names_cannot_be_markup():
     encoder = timm_config(objective_of(config_of("stablerep")).encoder)
-    one = {"name": "a <b> `c`", "licence": "CC-BY-4.0", "groups": 3, "images": 6}
+    one = {"name": "a <b> `c` | d", "licence": "CC-BY-4.0", "groups": 3, "images": 6}
     card = readme({"roots": ["ab" * 32], "data_sets": [one]}, encoder, 5)
     assert read_front_matter(card)["license"] == "cc-by-4.0"
-    assert r"| a \<b> \`c\` | CC-BY-4.0 | 3 | 6 |" in card
+    assert r"| a \<b> \`c\` \| d | CC-BY-4.0 | 3 | 6 |" in card
     other = readme({"roots": ["ab" * 32] * 2, "data_sets": [one, {**one, "licence": "MIT"}]}, encoder, 5)
     assert "license" not in read_front_matter(other)
 
