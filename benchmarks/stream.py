@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,15 +26,16 @@ SHARD_GROUPS, WARM_UP_BATCHES = 256, 16
 
 def measure(out: Path) -> list[Row]:
     """Read one epoch; shards lie in the page cache, as they do after the first epoch."""
-    return [row for size_px, images in SETS.items() for row in _measure(size_px, images, out)]
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        return [row for size_px, images in SETS.items() for row in _measure(size_px, images, Path(folder))]
 
 
-def _measure(size_px: int, images: int, out: Path) -> list[Row]:
+def _measure(size_px: int, images: int, folder: Path) -> list[Row]:
     from manifests import open_dataset
     from trainer.bench_data import decode_all, loading_s, stored_images
     from trainer.stream import Stream
 
-    dataset = open_dataset(_data_set(size_px, images, out))
+    dataset = open_dataset(_data_set(size_px, images, folder))
     stream = Stream([dataset], batch_groups=BATCH_GROUPS, views=1, seed=0, workers=WORKERS)
     stored = stored_images(dataset, images)
     ours = partial(loading_s, stream, images // BATCH_GROUPS)
@@ -52,12 +54,12 @@ def _measure(size_px: int, images: int, out: Path) -> list[Row]:
     ]
 
 
-def _data_set(size_px: int, images: int, out: Path) -> Path:
+def _data_set(size_px: int, images: int, folder: Path) -> Path:
     """Adopt smooth pictures, as compressible as drawings are."""
     from manifests.adopt import adopt
 
-    source, target = out / f"stream-images-{size_px}", out / f"stream-data-{size_px}"
-    source.mkdir(parents=True, exist_ok=True)
+    source, target = folder / f"images-{size_px}", folder / f"data-{size_px}"
+    source.mkdir()
     rng = np.random.default_rng(0)
     for number in range(images):
         small = Image.fromarray(rng.integers(0, 256, (size_px // 8, size_px // 8, 3), dtype=np.uint8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 from manifests.dataset import DataSet, open_dataset
 from trainer.config import RunConfig
 from trainer.decode import decode_into
-from trainer.stream import Stream
+from trainer.stream import Batch, Stream
 
 ROUNDS = 5
 _AT_ONCE = 64  # images that a thread decodes into one array, as the loader's do
@@ -63,11 +63,16 @@ def bench_data(config: RunConfig, urls: Sequence[str], images: int) -> Rates:
 def loading_s(stream: Stream, batches: int) -> float:
     """Time batches of a stream that is already going; what it holds ready before and after balances."""
     with closing(iter(stream)) as going:
-        list(islice(going, 2 * stream.batches_ahead))
+        _pass(going, 3 * stream.batches_ahead)
         began = time.perf_counter()
-        for _ in islice(going, batches):
-            pass
+        _pass(going, batches)
         return time.perf_counter() - began
+
+
+def _pass(batches: Iterator[Batch], count: int) -> None:
+    """Take batches as a loop does that holds one at a time."""
+    for _ in islice(batches, count):
+        pass
 
 
 def stored_images(dataset: DataSet, images: int) -> list[bytes]:

@@ -50,7 +50,8 @@ class _Draft(NamedTuple):
     views: NDArray[np.int64]  # [b, m]
 
     def part(self, first: int, end: int) -> _Draft:
-        return _Draft(*(column[first:end] for column in self))
+        of = slice(first, end)
+        return _Draft(self.positions[of], self.images[of], self.dataset[of], self.group[of], self.views[of])
 
 
 class Stream:
