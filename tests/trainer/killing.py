@@ -31,9 +31,11 @@ class Watched:
     notes: Path
     kills: list[str] = field(default_factory=list)
     lives: int = 0
+    left_before: set[Path] = field(default_factory=set)  # what a life that was killed in a save left behind
 
     def start(self, world: int = 1) -> list[Command]:
         self.lives += 1
+        self.left_before = self.unfinished_saves()
         self.notes.mkdir(exist_ok=True)
         common = {} if world == 1 else {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": str(world), **meeting_point()}
         commands = []
@@ -52,8 +54,12 @@ class Watched:
         note = self.notes / f"{self.lives:03d}-{rank}.jsonl"
         return len(note.read_text().splitlines()) if note.exists() else 0
 
+    def unfinished_saves(self) -> set[Path]:
+        return set((self.out / "checkpoints").glob(".tmp-ckpt-*"))
+
     def is_saving(self) -> bool:
-        return any((self.out / "checkpoints").glob(".tmp-ckpt-*"))
+        """Say whether a save has begun in this life and not ended."""
+        return bool(self.unfinished_saves() - self.left_before)
 
     def sequence(self) -> dict[int, int]:
         """Return the id of the group at every slot; all lives and ranks that read a slot must have read the same."""
