@@ -35,16 +35,20 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def speed_ratio(name: str, ours: Callable[[], object], bare: Callable[[], object], *, goal: float) -> Row:
+def speed_ratio(
+    name: str, ours: Callable[[], object], bare: Callable[[], object], *, goal: float, pairs: int = PAIRS
+) -> Row:
     """Measure the speed of `ours` over that of `bare`, each called once before."""
-    return timed_ratio(name, lambda: seconds(ours), lambda: seconds(bare), goal=goal)
+    return timed_ratio(name, lambda: seconds(ours), lambda: seconds(bare), goal=goal, pairs=pairs)
 
 
-def timed_ratio(name: str, ours: Callable[[], float], bare: Callable[[], float], *, goal: float) -> Row:
+def timed_ratio(
+    name: str, ours: Callable[[], float], bare: Callable[[], float], *, goal: float, pairs: int = PAIRS
+) -> Row:
     """Measure as `speed_ratio` does what says itself how many seconds it took."""
     ours()
     bare()
-    return ratio_row(name, [_pair(ours, bare, is_ours_first=bool(turn % 2)) for turn in range(PAIRS)], goal=goal)
+    return ratio_row(name, [_pair(ours, bare, is_ours_first=bool(turn % 2)) for turn in range(pairs)], goal=goal)
 
 
 def ratio_row(name: str, ratios: Sequence[float], *, goal: float) -> Row:
