@@ -166,10 +166,10 @@ class Stream:
         slots = self.order.at(draft.positions + batches_later * self.batch_groups)
         draft.dataset[:], draft.group[:] = slots.dataset, slots.group
         for dataset in sorted(set(slots.dataset.tolist())):
-            self._fill_from(dataset, draft, batches_later)
+            self._fill_from(dataset, np.flatnonzero(slots.dataset == dataset), draft, batches_later)
 
-    def _fill_from(self, dataset: int, draft: _Draft, batches_later: int) -> None:
-        index, places = self._indexes[dataset], np.flatnonzero(draft.dataset == dataset)
+    def _fill_from(self, dataset: int, places: NDArray[np.intp], draft: _Draft, batches_later: int) -> None:
+        index = self._indexes[dataset]
         groups, stored = draft.group[places], index.offsets.shape[1]
         views = choose_views(self.seed, draft.positions[places], stored, self.views)
         draft.views[places] = views

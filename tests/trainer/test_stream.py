@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from manifests.dataset import open_dataset
 from manifests.errors import UserError
@@ -164,6 +165,23 @@ def test_mixtures_keep_their_weights(tmp_path, url):
     stream = Stream(datasets, batch_groups=12, views=2, seed=0, weights=(1.0, 2.0))
     ids = np.concatenate([batch.ids for batch in take(stream, 10)])
     assert abs(np.isin(ids, datasets[1].groups().positive_id).sum() - 80) <= 1
+
+
+def test_a_mixture_replaces_what_is_unreadable_alike_however_it_is_read(tmp_path, url):
+    bad = {(group, view): b"no image" for group in (2, 7) for view in range(2)}
+    other = make_dataset(tmp_path / "other", groups=12, views=2, stream_id="cd" * 32, images=bad)
+
+    def stream(**options):
+        return Stream([open_dataset(url), open_dataset(other)], batch_groups=12, views=2, seed=0, **options)
+
+    whole = take(stream(workers=1), 8)
+    gone = open_dataset(other).groups().positive_id[[2, 7]]
+    assert not np.isin(np.concatenate([batch.ids for batch in whole]), gone).any()
+    assert all(equal(a, b) for a, b in zip(whole[3:], take(stream(workers=3, start_groups=36), 5), strict=True))
+    halves = [take(stream(rank=rank, world=2), 8) for rank in range(2)]
+    for batch, *parts in zip(whole, *halves, strict=True):
+        assert (torch.cat([part.images for part in parts]) == batch.images).all()
+        assert (torch.cat([part.rows for part in parts]) == batch.rows).all()
 
 
 def test_waiting_is_measured(url):
