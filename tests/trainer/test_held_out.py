@@ -24,6 +24,7 @@ CPU = torch.device("cpu")
 QUICK = {"optimizer": "{name: adamw, base_learning_rate: 0.032}"}
 OF_GROUPS = {"objective__positives": "group"}
 OF_IMAGES = {"augmentation": "simclr", "batch_images": 32}  # what learns from one image ignores what is done to it
+LARGER = {"batch_images": 32}
 FAST = {"objective__momentum": 0.9}  # a slow copy that follows within 300 steps
 CONVOLUTIONAL = {  # iBOT wants a vision transformer, which learns nothing of gratings within 300 steps
     "encoder__backbone": "resnet10t",
@@ -35,10 +36,10 @@ SETTINGS = {
     "moco": {**OF_GROUPS, **FAST},
     "mocov3": {**OF_GROUPS, **FAST},
     "infomin": {**OF_GROUPS, **FAST},
-    "byol": {**OF_GROUPS, **FAST},
+    "byol": {**OF_GROUPS, **FAST, **LARGER},
     "synclr": {**FAST, **CONVOLUTIONAL},
-    "cmc": OF_GROUPS,
-    "simsiam": OF_GROUPS,
+    "cmc": {**OF_GROUPS, **LARGER},
+    "simsiam": {**OF_GROUPS, **LARGER},
     "supcon": OF_GROUPS,
     "simclr": OF_IMAGES,
     "pirl": OF_IMAGES,
