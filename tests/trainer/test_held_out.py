@@ -21,7 +21,7 @@ from trainer.stream import Stream
 STEPS, GROUPS, HELD_OUT = 300, 300, 100
 MARGIN = 0.05
 CPU = torch.device("cpu")
-QUICK = {"batch_images": 32, "optimizer": "{name: adamw, base_learning_rate: 0.016}"}  # a rate of 0.002
+QUICK = {"batch_images": 32, "optimizer": "{name: adamw, base_learning_rate: 0.032}"}  # a rate of 0.004
 OF_GROUPS = {"objective__positives": "group"}
 OF_IMAGES = {"augmentation": "simclr"}  # what learns from one image ignores what is done to it
 FAST = {"objective__momentum": 0.9}  # a slow copy that follows within 300 steps
