@@ -15,6 +15,7 @@ from factory.walks.frozen import Frozen
 from factory.walks.measure import LEAST_R2, LEAST_SLOPE, Measured, measure_walks, shipped
 from factory.walks.steering import Steering
 from manifests.errors import UserError
+from manifests.target import only_writer
 
 
 class WalksRun:
@@ -33,7 +34,8 @@ class WalksRun:
         """
         facts = pin(self.out, {"generator_sha256": self.frozen.sha256, **self.config.identity()})
         tell = teller(self.config.images, self.say)
-        loop.train(self.steering, self.config.schedule, self.folder, tell)
+        with only_writer(self.folder):
+            loop.train(self.steering, self.config.schedule, self.folder, tell)
         measured = self._measure()
         for one in measured:
             self.say(told(one))
