@@ -15,7 +15,6 @@ from factory.walks.frozen import Frozen
 from factory.walks.measure import LEAST_R2, LEAST_SLOPE, Measured, measure_walks, shipped
 from factory.walks.steering import Steering
 from manifests.errors import UserError
-from manifests.target import only_writer
 
 
 class WalksRun:
@@ -34,8 +33,7 @@ class WalksRun:
         """
         facts = pin(self.out, {"generator_sha256": self.frozen.sha256, **self.config.identity()})
         tell = teller(self.config.images, self.say)
-        with only_writer(self.folder):
-            loop.train(self.steering, self.config.schedule, self.folder, tell)
+        loop.train(self.steering, self.config.schedule, self.folder, tell)
         measured = self._measure()
         for one in measured:
             self.say(told(one))
