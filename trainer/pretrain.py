@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from learning.gather import all_reduce_sum
 from learning.guard import NonFiniteError, StopSignal
 from manifests.errors import UserError, explained
 from manifests.seeds import derive
+from manifests.target import only_writer
 from trainer.cached import cached_backward, check_cacheable
 from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
@@ -50,7 +51,8 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
 
     A run may live in a bucket: it is worked on in a local folder, and put after every save.
 
-    Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite.
+    Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite;
+        ConflictError for another run's folder, and while another process is at work in it.
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
     check_installed(config.trackers)
@@ -64,10 +66,18 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     state = TrainingState(config, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
+    with only_writer(run.folder) if accelerator.is_main_process else nullcontext():
+        return begin_or_go_on(run, state, stream, facts, accelerator, mirror)
+
+
+def begin_or_go_on(
+    run: Run, state: TrainingState, stream: Stream, facts: DataFacts, accelerator: Accelerator, mirror: Mirror | None
+) -> bool:
+    """Train from the run's newest checkpoint, or from nothing, and export what was learned."""
     if (found := checkpoint.load_newest(run.checkpoints)) is not None:
         state.load(*found)
     check_same_start(state.images_seen, accelerator.device, str(run.folder))
-    stream.start_groups = state.images_seen // config.data.views
+    stream.start_groups = state.images_seen // run.config.data.views
     if accelerator.is_main_process:
         run.pin(facts)
     try:
