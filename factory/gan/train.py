@@ -86,7 +86,7 @@ class Run:
         self._write(images_seen)
 
     def _tell(self, line: dict[str, float]) -> None:
-        left_s = (self.config.images - line["images_seen"]) / line["images_per_s"]
+        left_s = max(0, self.config.images - line["images_seen"]) / line["images_per_s"]
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "images_seen")
         self.say(f"{line['images_seen']:,} of {self.config.images:,} images  {numbers}  left {left_s / 3600:.2f} h")
         if line["loss_g"] > HOPELESS_LOSS or line["loss_d"] > HOPELESS_LOSS:
