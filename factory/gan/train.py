@@ -72,6 +72,8 @@ class Run:
         Raises: UserError on divergence; ConflictError while another process trains here; KeyboardInterrupt when
             stopped early, with a checkpoint.
         """
+        if self.config.quality is not None:
+            quality.check_extractor()
         check_folder(self.out)
         with only_writer(self.out / "training"):
             self._pin()
@@ -148,8 +150,6 @@ class Run:
             raise ConflictError(f"{self.out} holds another run: {'; '.join(lines)}: choose a new folder")
 
     def _pin(self) -> None:
-        if self.config.quality is not None:
-            quality.check_extractor()
         path = self.out / "training" / "run.json"
         if not path.exists():
             with replaced(path) as part:
