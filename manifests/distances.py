@@ -98,7 +98,7 @@ def _gaussian(features: Float64) -> tuple[Float64, Float64]:
     """Return a mean [D] and a root [min(n, D), D] of the covariance, which is rootᵀ root."""
     mean = features.mean(0)
     root = (features - mean) / np.sqrt(len(features) - 1)
-    return mean, (root if len(root) <= root.shape[1] else np.linalg.qr(root, mode="r"))
+    return mean, (root if len(root) <= root.shape[1] else np.asarray(np.linalg.qr(root, mode="r")))
 
 
 def _gaussian_distance(first: tuple[Float64, Float64], second: tuple[Float64, Float64]) -> float:

@@ -25,7 +25,7 @@ def perceptual_hash(image: npt.NDArray[np.uint8]) -> int:
     Source: the "pHash" of Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions, section 3.2.
     """
     brightness = _area_weights(image.shape[0]) @ (image @ LUMA) @ _area_weights(image.shape[1]).T  # [32, 32]
-    waves = _cosines() @ brightness @ _cosines().T  # [8, 8], without the constant ones
+    waves = (_cosines() @ brightness @ _cosines().T).round(6)  # [8, 8], without the constant ones; a blank one has none
     bits = (waves > np.median(waves)).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 

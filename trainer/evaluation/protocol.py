@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.evaluation.knn import classify
 from trainer.evaluation.partition import deal
-from trainer.evaluation.probe import PENALTIES, PICKING_TOLERANCE, TOLERANCE, Standardizer, fit_path
+from learning.logistic import PENALTIES, PICKING_TOLERANCE, TOLERANCE, Standardizer, fit_path
 
 FOLDS = 5
 

@@ -20,7 +20,7 @@ def negative_log_chance(logits: list[float]) -> float:
 
 @given(LOGITS, LOGITS)
 def test_the_judge_loses_by_the_chance_it_gives_to_what_is_wrong(real: list[float], fake: list[float]) -> None:
-    found = discriminator_loss(torch.tensor(real).double(), torch.tensor(fake).double())
+    found = discriminator_loss([torch.tensor(real).double()], [torch.tensor(fake).double()])
     assert found.item() == pytest.approx(
         negative_log_chance(real) + negative_log_chance([-value for value in fake]), rel=1e-6, abs=1e-9
     )
