@@ -162,7 +162,9 @@ def _timm(name: str, size_px: int | None, spec: str, licence: str | None = None)
         raise UserError(f"{spec}: timm {timm.__version__} has no model {name!r}; timm.list_models() names those it has")
     file = _in_cache(str(config.hf_hub_id), "model.safetensors", spec)
     arguments: dict[str, Any] = {"img_size": size_px} if size_px and config.fixed_input_size else {}
-    net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)}, num_classes=0, **arguments)
+    net = timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay={"file": str(file)}, num_classes=0, **arguments
+    )
     told = licence or str(config.license or "unknown")
     facts = Facts(spec, told, file_sha256(file), size_px or config.input_size[-1], config.mean, config.std)
     return VisionModel(facts, TimmTrunk(net))
@@ -194,7 +196,9 @@ def _folder(folder: Path, size_px: int | None, spec: str) -> VisionModel:
     resized = {"img_size": size_px} if size_px and pixels.get("fixed_input_size") else {}
     net = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0, **resized)
     licence, size = str(pixels.get("license") or "unknown"), size_px or int(pixels["input_size"][-1])
-    facts = Facts(spec, licence, file_sha256(folder / "model.safetensors"), size, *_normalisation(pixels, "mean", "std"))
+    facts = Facts(
+        spec, licence, file_sha256(folder / "model.safetensors"), size, *_normalisation(pixels, "mean", "std")
+    )
     return VisionModel(facts, TimmTrunk(net))
 
 
@@ -208,7 +212,9 @@ def _transformers(name: str, spec: str, size_px: int | None) -> VisionModel:
     if size_px not in (None, trunk.size_px):
         raise UserError(f"{spec}: this model sees {trunk.size_px} px; another size is for timm's models")
     path = folder / "preprocessor_config.json"
-    told = _read_config(folder, spec, path.name) if path.is_file() else {"image_mean": (0.5,) * 3, "image_std": (0.5,) * 3}
+    told = (
+        _read_config(folder, spec, path.name) if path.is_file() else {"image_mean": (0.5,) * 3, "image_std": (0.5,) * 3}
+    )
     sha256 = file_sha256(folder / "model.safetensors")
     normalised = _normalisation(told, "image_mean", "image_std")
     return VisionModel(Facts(spec, "unknown", sha256, trunk.size_px, *normalised), trunk)

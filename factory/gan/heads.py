@@ -92,7 +92,7 @@ class MultiLevelHead(Head):
 
 
 def build_head(kind: Kind, widths: tuple[list[int], int], width: int, classes: int) -> Head:
-    """Build a head for a model of so many channels a level and pooled features; torch's generator decides the weights."""
+    """Build a head for a model's widths of levels and pooled features; torch's generator decides the weights."""
     channels, pooled = widths
     if kind == "pooled":
         return PooledHead(pooled, width, classes)

@@ -87,7 +87,9 @@ def fit_line(real: np.ndarray, generated: np.ndarray) -> Line:
 def _count(real: np.ndarray, generated: np.ndarray, most_images: int) -> int:
     count = min(len(real), len(generated), most_images)
     if count < LEAST_IMAGES:
-        raise ValueError(f"{len(real)} real and {len(generated)} generated images: expected at least {LEAST_IMAGES} each")
+        raise ValueError(
+            f"{len(real)} real and {len(generated)} generated images: expected at least {LEAST_IMAGES} each"
+        )
     return count
 
 

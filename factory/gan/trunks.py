@@ -1,4 +1,4 @@
-"""What lies inside the bank's models: timm's and transformers' networks behind one face, with features at three depths."""
+"""What lies inside the bank's models: timm's and transformers' networks, with features at three depths."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Layer(BaseModel):
 
 
 class FixedBatchNorm(nn.Module):
-    """A batch norm that always works with its running statistics, so that a row never sees its neighbours."""
+    """A batch norm with its running statistics, so that a row never sees its neighbours; they are found in training."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -56,7 +56,7 @@ class FixedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=self.training)
 
 
 class Stage(nn.Module):

@@ -210,5 +210,7 @@ def test_quality_is_measured_on_the_way_and_at_the_end(shapes: Path, tmp_path: P
     assert found[24]["frechet_samples_to_training"] > found[24]["frechet_held_out_to_training"] > 0
     assert found[24]["samples_images"] == 12
     assert json.loads((out / "generator.json").read_text())["made_from"]["quality"] == found[24]
-    real = np.load(out / "training" / "features-training.npy")
+    assert found[24]["extractor"] == "efficientnet-lite0@128"
+    assert 0 <= found[24]["coverage"] <= 1
+    real = np.load(next((out / "training").glob("features-training-*.npy")))
     assert real.shape == (24, 1280)
