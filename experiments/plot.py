@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
+
+import numpy as np
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 360, 56, 130, 20, 44
 COLOURS = ("#b3541e", "#6b6b6b")
 LINE = "#1f5fa8"
+CURVE_COLOURS = (LINE, *COLOURS, "#2e7d32", "#7b1fa2", "#00838f")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line of points (x, y)."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
 
 
 def sweep_plot(
@@ -67,3 +80,22 @@ def _point(at: float, one: dict[str, float], y: Any) -> list[str]:
 
 def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "#333") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+
+
+def curves_plot(curves: Sequence[Curve], axis: str) -> str:
+    """Draw lines over one axis, the y axis logarithmic, each with its name at its end."""
+    shown = [curve for curve in curves if curve.points]
+    xs, ys = zip(*[point for curve in shown for point in curve.points], strict=True)
+    x = _scale(0, max(xs), LEFT, WIDTH - RIGHT)
+    floor, ceiling = math.log10(max(min(ys), 1e-9)), math.log10(max(max(ys), 2e-9))
+    y = _scale(floor, max(ceiling, floor + 1e-6), HEIGHT - BOTTOM, TOP)
+    parts = [_text(8, y(level) + 4, f"{10**level:.3g}") for level in np.linspace(floor, ceiling, 5).tolist()]
+    for curve, colour in zip(shown, itertools.cycle(CURVE_COLOURS), strict=False):
+        places = [(x(at), y(math.log10(max(value, 1e-9)))) for at, value in curve.points]
+        path = " ".join(f"{at:.1f},{height:.1f}" for at, height in places)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(_text(places[-1][0] + 6, places[-1][1] + 4, curve.name, colour=colour))
+    parts.append(_text(LEFT, HEIGHT - 6, f"Fréchet distance to the training images, over {axis}"))
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
+    return "\n".join([head, *parts, "</svg>"]) + "\n"

@@ -96,7 +96,9 @@ def scores(cosines: np.ndarray, own: np.ndarray, seed: int) -> dict[str, Any]:
     rng = np.random.Generator(np.random.Philox(key=seed))
     others = min(OTHERS, cosines.shape[1] - 1)
     ours = cosines[np.arange(len(own)), own]
-    rivals = [np.delete(row, column)[rng.permutation(len(row) - 1)[:others]] for row, column in zip(cosines, own)]
+    rivals = [
+        np.delete(row, column)[rng.permutation(len(row) - 1)[:others]] for row, column in zip(cosines, own, strict=True)
+    ]
     is_recognised = ours > np.stack(rivals).max(1)
     drawn = is_recognised[rng.integers(len(own), size=(RESAMPLES, len(own)))].mean(1)
     low, high = np.quantile(drawn, (0.025, 0.975))

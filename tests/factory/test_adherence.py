@@ -24,7 +24,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(
-        text_config=clip_config(16).to_dict(), vision_config={**vision, "image_size": 16, "patch_size": 8}, projection_dim=8
+        text_config=clip_config(16).to_dict(),
+        vision_config={**vision, "image_size": 16, "patch_size": 8},
+        projection_dim=8,
     )
     torch.manual_seed(0)
     CLIPModel(config).save_pretrained(folder)

@@ -88,7 +88,7 @@ def test_one_comes_in_after_the_other_the_most_separable_first(straight: Path, m
     assert {line["model"] for line in ranking} == set(models[:2])
     assert ranking[0]["accuracy"] >= ranking[1]["accuracy"]
     assert [critic["model"] for critic in first["critics"]] == [ranking[0]["model"]]
-    assert [critic["model"] for critic in second["critics"]][0] == ranking[0]["model"]
+    assert second["critics"][0]["model"] == ranking[0]["model"]
     assert len(second["critics"]) == 2
     assert (first["images_seen"], second["images_seen"]) == (20, 40)
     assert first["best_images"] in (12, 20)
