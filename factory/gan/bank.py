@@ -114,9 +114,11 @@ def open_model(spec: str) -> VisionModel:
     if size_px is not None and size_px < 8:
         raise UserError(f"{spec}: expected a size of at least 8 px")
     try:
-        return _opened(name, size_px, spec)
+        model = _opened(name, size_px, spec)
+        model.widths()  # one look, so that a size that does not fit is said here
+        return model
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        told = (str(error) or type(error).__name__).splitlines()[0]
+        told = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(f"{spec}: this model does not load or does not fit: {told}") from None
 
 

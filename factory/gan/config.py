@@ -55,20 +55,20 @@ class CriticConfig(_Section):
     """A frozen vision model and the head that is trained on top of it."""
 
     model: str = Field(min_length=1, description="as factory/gan/bank.py names them; NAME@64 feeds it 64 px")
-    head: Kind = "multilevel"
+    head: Kind = Field(default="multilevel", description="what is trained: at three depths, at the deepest, or pooled")
     width: int = Field(default=256, ge=1, le=4096, description="of the head's hidden features")
-    rule: Rule = "logistic"
+    rule: Rule = Field(default="logistic", description="of the loss")
     smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="real images' target is 1 less so much")
     weight: float = Field(default=1.0, gt=0, description="of what the generator loses by it")
-    learning_rate: float = Field(default=0.002, gt=0)
-    augment: tuple[Policy, ...] = POLICIES
+    learning_rate: float = Field(default=0.002, gt=0, description="the head's")
+    augment: tuple[Policy, ...] = Field(default=POLICIES, description="what its images go through")
     ada: AdaConfig | None = Field(default=None, description="adaptive augmentation with a p of its own")
 
 
 class BankConfig(_Section):
     """The vision models that may judge too, and when they come in: each time from the best checkpoint so far."""
 
-    members: tuple[CriticConfig, ...] = Field(min_length=1, max_length=16)
+    members: tuple[CriticConfig, ...] = Field(min_length=1, max_length=16, description="who may come in")
     choice: Literal["progressive", "fixed", "together"] = Field(
         default="progressive", description="the most separable next, as listed, or all at once"
     )

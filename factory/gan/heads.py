@@ -43,7 +43,8 @@ class Conditioned(nn.Module):
         if self.directions is None:
             return logits
         assert class_ids is not None, "a conditional head is told classes"
-        return logits + (hidden * self.directions(class_ids)[:, None]).sum(-1)
+        directions: Tensor = self.directions(class_ids)[:, None]  # [n, 1, width]
+        return logits + (hidden * directions).sum(-1)
 
 
 class PooledHead(Head):

@@ -43,7 +43,7 @@ class GanLearner:
         self.generator: Any = network_class(config.generator.family, "generator")(**arguments).to(device)
         settings = config.generator.discriminator_arguments(classes, config.discriminator.mapping_layers)
         self.discriminator = Discriminator(**settings).to(device)
-        self.average = Ema(self.generator)
+        self.average: Ema[Any] = Ema(self.generator)
         self.augmentation = Augmentation(config.augment, config.discriminator.ada)
         self.drawer, self.judge = self._player(config.learning_rate), self._judge_player()
         self.mean_length = torch.zeros((), device=device)

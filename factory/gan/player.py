@@ -144,5 +144,6 @@ def averaged(tensors: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     if world_size() == 1:
         return tensors
     flat = torch.cat([tensor.flatten() for tensor in tensors if tensor is not None])
-    parts = iter((all_reduce_sum(flat) / world_size()).split([t.numel() for t in tensors if t is not None]))
+    sizes = [tensor.numel() for tensor in tensors if tensor is not None]
+    parts = iter(torch.split(all_reduce_sum(flat) / world_size(), sizes))
     return [None if tensor is None else next(parts).view_as(tensor) for tensor in tensors]

@@ -41,7 +41,7 @@ def _drawn(source: str, images: int, seed: int, device: torch.device) -> list[np
 
 
 def _generated(source: str, images: int, rng: np.random.Generator, device: torch.device) -> np.ndarray:
-    asked = LatentSource(family="latent", model=source)
+    asked = LatentSource.model_validate({"family": "latent", "model": source})
     net = load_network(find(asked), asked, str(device))
     z = rng.standard_normal((images, net.z_dim), np.float32)
     class_ids = rng.integers(net.num_classes, size=images) if net.num_classes else None

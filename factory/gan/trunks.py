@@ -67,4 +67,5 @@ def as_map(state: Tensor) -> Tensor:
     if state.ndim == 4:
         return state
     side = int(state.shape[1] ** 0.5)  # n tokens hold a square of patches and a few others
-    return state[:, state.shape[1] - side * side :].transpose(1, 2).unflatten(2, (side, side))
+    patches = state[:, state.shape[1] - side * side :]  # [n, h * w, C]
+    return patches.transpose(1, 2).reshape(len(state), state.shape[2], side, side)

@@ -26,7 +26,8 @@ def exported(folder: Path, name: str = "vit_tiny_patch16_224", **arguments: obje
     torch.manual_seed(1)
     net = timm.create_model(name, num_classes=0, **arguments)
     save_file(net.state_dict(), folder / "model.safetensors")
-    pixels = {"input_size": [3, 32, 32], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "num_classes": 0}
+    side_px = arguments.get("img_size", 32)
+    pixels = {"input_size": [3, side_px, side_px], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "num_classes": 0}
     pixels |= {"fixed_input_size": "img_size" in arguments, "first_conv": None, "classifier": None}
     config = {"architecture": name, "num_classes": 0, "model_args": arguments, "pretrained_cfg": pixels}
     (folder / "config.json").write_text(json.dumps(config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_a_base_learns_and_goes_on_from_a_checkpoint_as_if_nothing_had_been(shap
     assert np.isfinite(list(first.step(0, 4, 1.0).values())).all()
     moved = [name for name, value in first.generator.state_dict().items() if not torch.equal(value, before[name])]
     assert any("weight" in name for name in moved)
-    other.load(first.state())
+    other.load(copy.deepcopy(first.state()))
     assert first.step(4, 4, 1.0) == other.step(4, 4, 1.0)
 
 
@@ -100,7 +101,7 @@ def test_paths_are_straightened_once_in_their_interval_and_their_mean_is_kept(sh
     reports = [first.step(seen, 4, 1.0) for seen in range(0, 16, 4)]
     assert ["path_length" in report for report in reports] == [True, False, True, False]
     assert first.mean_length.item() > 0
-    other.load(first.state())
+    other.load(copy.deepcopy(first.state()))
     assert first.step(16, 4, 1.0) == other.step(16, 4, 1.0)
 
 
@@ -113,5 +114,5 @@ def test_the_discriminators_own_ada_moves_and_is_kept(shapes: Path) -> None:
     settings = {"discriminator__ada": "{target: -1, rise_images: 40}", "augment": "[]"}
     first, other = learner_of(shapes, **settings), learner_of(shapes, **settings)
     assert [first.step(seen, 4, 1.0)["p"] for seen in (0, 4)] == pytest.approx([0.1, 0.2])
-    other.load(first.state())
+    other.load(copy.deepcopy(first.state()))
     assert first.step(8, 4, 1.0) == other.step(8, 4, 1.0)
