@@ -74,7 +74,8 @@ class GanLearner:
         """
         model = open_model(config.model).to(self.device)
         torch.manual_seed(self.config.seed + _CRITIC_SEED * (1 + len(self.critics)))
-        self.critics.append(Critic(config, model, len(self.pictures.class_names), self.config.betas))
+        classes, is_mixed = len(self.pictures.class_names), self.config.precision == "bfloat16"
+        self.critics.append(Critic(config, model, classes, self.config.betas, is_mixed))
 
     def step(self, images_seen: int, batch_images: int, rate: float) -> dict[str, float]:
         """Show all judges a batch of each kind, penalise now and then, and let the drawer learn from them all."""

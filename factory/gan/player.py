@@ -99,8 +99,11 @@ class Draws:
 class Critic(Player):
     """A frozen model that sees, the head that judges, and the augmentation before both."""
 
-    def __init__(self, config: CriticConfig, model: VisionModel, classes: int, betas: tuple[float, float]) -> None:
+    def __init__(
+        self, config: CriticConfig, model: VisionModel, classes: int, betas: tuple[float, float], is_mixed: bool
+    ) -> None:
         device = model.get_buffer("mean").device
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=is_mixed)
         head = build_head(config.head, model.widths(), config.width, classes).to(device)
         rate = config.learning_rate
         super().__init__(head, lazy_adam(head.parameters(), learning_rate=rate, betas=betas, interval=None))
@@ -109,8 +112,9 @@ class Critic(Player):
 
     def judged(self, images: Tensor, class_ids: Tensor | None) -> list[Tensor]:
         """Return logits of augmented images, a tensor a place."""
-        logits: list[Tensor] = self.net(self.model(images), class_ids)
-        return logits
+        with self.autocast:
+            logits = self.net(self.model(images), class_ids)
+        return [each.float() for each in logits]
 
     def learn(
         self, real: Tensor, real_ids: Tensor | None, fake: Tensor, fake_ids: Tensor | None, rate: float, images: int

@@ -65,6 +65,7 @@ def settings(models: list[str], **more: object) -> dict[str, object]:
     bank = {"members": f"[{', '.join(members)}]", "warmup_images": 20, "images_each": 20, "probe_images": 16, **more}
     return {
         "images": 60,
+        "cooldown_images": 1,
         "checkpoint_images": 10,
         "quality": f"{{every_images: 10, samples_images: 12, extractor: {models[2]}}}",
         "bank": "{" + ", ".join(f"{name}: {value}" for name, value in bank.items()) + "}",
@@ -164,7 +165,8 @@ def test_a_plain_run_has_one_part(tmp_path: Path) -> None:
 
 
 def test_a_critic_changes_the_drawer_and_not_the_draws(straight: Path, shapes: Path, models: list[str]) -> None:
-    plain = tiny.run(shapes, straight.parent / "plain", images=20, checkpoint_images=10)
+    lengths = {"images": 20, "cooldown_images": 1, "checkpoint_images": 10}
+    plain = tiny.run(shapes, straight.parent / "plain", **lengths)
     plain.go()
     ours = checkpoint.load(straight / "training/checkpoints/ckpt-000000000020")
     theirs = checkpoint.load(straight.parent / "plain/training/checkpoints/ckpt-000000000020")
