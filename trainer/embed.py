@@ -28,6 +28,7 @@ from trainer.exported import IMAGENET, export_folder
 _COLUMNS = ["key", "group", "view", "label"]
 _PLACE = ["stream_id", "shard", "offset", "size", "sha256", "status"]  # what DataSet.image needs
 _BATCH_IMAGES = 256
+MOST_LETTERS = 48  # of an extractor's name: a data set's objects have short names
 
 
 def embed_dataset(checkpoint: str | Path, url: str, out: Path | None = None) -> tuple[int, str]:
@@ -67,7 +68,7 @@ def open_extractor(checkpoint: str | Path) -> tuple[Encoder, Extractor]:
         name, weights = encoder.architecture, file_sha256(export_folder(Path(checkpoint)) / "model.safetensors")
     pixels = encoder.preprocessing
     facts = [weights, encoder.architecture, encoder.arguments, encoder.split, list(pixels)]
-    return encoder, Extractor(re.sub(r"[^\w.-]", "_", name), sha256_hex(canonical_json(facts)))
+    return encoder, Extractor(re.sub(r"[^\w.-]", "_", name)[:MOST_LETTERS], sha256_hex(canonical_json(facts)))
 
 
 def _write(encoder: Encoder, extractor: Extractor, dataset: DataSet, out: Path) -> int:

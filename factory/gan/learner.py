@@ -25,7 +25,9 @@ from factory.generators.networks import checked, network_class
 from learning.ema import Ema
 from learning.gather import rank, world_size
 from learning.schedule import ema_decay
+from manifests.errors import UserError
 
+GROUP_IMAGES = 4  # the discriminator's own default
 _CRITIC_SEED = 1000  # a head's weights are drawn apart from all else, in the order of coming in
 
 
@@ -37,10 +39,17 @@ class GanLearner:
     ) -> None:
         self.config, self.pictures, self.device = config, pictures, device
         self.rows = slice(rank(), None, world_size())
+        if config.batch_images % (GROUP_IMAGES * world_size()):
+            raise UserError(
+                f"batch_images: got {config.batch_images} for {world_size()} processes, expected a multiple of"
+                f" {GROUP_IMAGES * world_size()}: the discriminator compares groups of {GROUP_IMAGES}"
+            )
         classes = len(pictures.class_names)
         arguments = checked(config.generator.family, config.generator.arguments(classes), "generator")
         torch.manual_seed(config.seed)
         self.generator: Any = network_class(config.generator.family, "generator")(**arguments).to(device)
+        if config.generator.family == "dcgan":
+            self.generator.learn_statistics()
         settings = config.generator.discriminator_arguments(classes, config.discriminator.mapping_layers)
         self.discriminator = Discriminator(**settings).to(device)
         self.average: Ema[Any] = Ema(self.generator)

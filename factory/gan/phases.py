@@ -80,7 +80,7 @@ def decide(phase: Phase, before: Phase, bank: BankConfig, learner: GanLearner, p
         order = {line["model"]: place for place, line in enumerate(ranking)}
         coming = [min(left, key=lambda member: order[member.model])]
     else:
-        ranking, coming = [], left if bank.choice == "together" else left[:1]
+        ranking, coming = [], left[: bank.most] if bank.choice == "together" else left[:1]
     record = {
         "images_seen": _newest(before.folder / "checkpoints")[0],
         "best_images": best_images,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import torch
+
+PATIENCE = timedelta(hours=2)  # the first process measures and probes while the others wait
 
 
 def join_processes() -> torch.device | None:
@@ -13,5 +16,5 @@ def join_processes() -> torch.device | None:
         return None
     from accelerate import PartialState
 
-    device: torch.device = PartialState().device
+    device: torch.device = PartialState(timeout=PATIENCE).device
     return device

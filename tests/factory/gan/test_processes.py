@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from manifests.errors import UserError
 from tests.distributed.harness import run_processes
 from tests.factory.gan import tiny
 from tests.factory.gan.test_learner import learner_of
@@ -33,6 +34,19 @@ def test_two_processes_take_the_steps_of_one(shapes: Path) -> None:
         assert found.keys() == alone.keys()
         for name, value in alone.items():
             torch.testing.assert_close(found[name], value, atol=2e-4, rtol=1e-3, msg=name)
+
+
+def refused(data: str) -> str:
+    """Try a batch that two processes cannot share evenly."""
+    try:
+        stepped(data, 12)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(shapes: Path) -> None:
+    assert all("batch_images: got 12 for 2 processes" in told for told in run_processes(2, refused, str(shapes)))
 
 
 @pytest.mark.slow
