@@ -97,13 +97,16 @@ class GanLearner:
         if self._is_due(self.config.discriminator.penalty_every_images, images_seen, batch_images, self._gamma):
             report |= self._penalise(shown, real_ids, rate)
         loss = generator_loss([self._judged(self.augmentation(fakes, draws[2]), fake_ids)])
+        report["loss_g"] = loss.item()  # by the discriminator alone: whether it is hopeless hangs on no other judge
         for number, critic in enumerate(self.critics):
             taken = [critic.augmentation.draws(rng, batch_images, self.rows, self.device) for _ in range(3)]
             changed = critic.augmentation(reals, taken[0]), critic.augmentation(fakes.detach(), taken[1])
             found = critic.learn(changed[0], real_ids, changed[1], fake_ids, rate, batch_images)
-            loss = loss + critic.persuaded(critic.augmentation(fakes, taken[2]), fake_ids)
+            persuaded = critic.persuaded(critic.augmentation(fakes, taken[2]), fake_ids)
+            loss = loss + persuaded
+            found["loss_g"] = persuaded.item()
             report |= {f"critic_{number}_{name}": value for name, value in found.items()}
-        report |= {"loss_g": loss.item(), "gradient_g": self.drawer.step(loss, rate)}
+        report["gradient_g"] = self.drawer.step(loss, rate)
         if (lengths := self.config.path_length) and self._is_due(
             lengths.penalty_every_images, images_seen, batch_images, lengths.weight
         ):

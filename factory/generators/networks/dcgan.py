@@ -43,7 +43,7 @@ class Layer(BaseModel):
 
 
 class FixedBatchNorm(nn.Module):
-    """A batch norm with its running statistics, so that a row never sees its neighbours; only `train-gan` finds them."""
+    """A batch norm with its running statistics, so that a row never sees its neighbours; `train-gan` finds them."""
 
     running_mean: Tensor
     running_var: Tensor
