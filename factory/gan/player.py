@@ -150,4 +150,7 @@ def averaged(tensors: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     flat = torch.cat([tensor.flatten() for tensor in tensors if tensor is not None])
     sizes = [tensor.numel() for tensor in tensors if tensor is not None]
     parts = iter(torch.split(all_reduce_sum(flat) / world_size(), sizes))
-    return [None if tensor is None else next(parts).view_as(tensor) for tensor in tensors]
+    # In the memory order that each had: the fused step goes by raw memory.
+    return [
+        None if tensor is None else torch.empty_like(tensor).copy_(next(parts).view_as(tensor)) for tensor in tensors
+    ]
