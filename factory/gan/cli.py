@@ -39,7 +39,7 @@ def train_gan(
         run.go()
     except KeyboardInterrupt as stopped:
         raise UserError(f"{out}: {stopped or 'interrupted; run the same command again to go on'}") from None
-    print(out)
+    run.say(str(out))
 
 
 def probe(

@@ -13,7 +13,9 @@ import torch
 
 from manifests.errors import UserError
 from tests.distributed.harness import run_processes
+from tests.factory.gan.test_bank import exported
 from tests.factory.gan.test_learner import learner_of
+from tests.factory.gan.test_phases import settings as aided
 from tests.factory.gan.test_train import ROOT, command
 
 
@@ -55,17 +57,33 @@ def test_a_batch_that_cannot_be_shared_is_refused(shapes: Path) -> None:
     assert all("batch_images: got 12 for 2 processes" in told for told in run_processes(2, refused, str(shapes)))
 
 
-@pytest.mark.slow
-def test_a_whole_run_in_two_processes_writes_one_folder(shapes: Path, tmp_path: Path) -> None:
-    words = command(shapes, tmp_path / "gan", precision="float32", batch_images=8)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+def launched(words: list[str]) -> str:
+    """Run a command in two processes; return what it says."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "factory"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [*launch, "-m", "factory", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [*launch, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_whole_run_in_two_processes_writes_one_folder(shapes: Path, tmp_path: Path) -> None:
+    said = launched(command(shapes, tmp_path / "gan", precision="float32", batch_images=8))
     described = json.loads((tmp_path / "gan" / "generator.json").read_text())
     assert described["made_from"]["images_seen"] == 40
     lines = (tmp_path / "gan/training/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["images_seen"] for line in lines] == [24, 40], "one process writes"
-    assert len(done.stdout.splitlines()) == 3, "and one talks"
+    assert len(said.splitlines()) == 3, "and one talks"
+
+
+@pytest.mark.slow
+def test_a_critic_comes_in_to_all_processes_alike(shapes: Path, tmp_path: Path) -> None:
+    sizes = {"img_size": 16, "patch_size": 8, "depth": 1, "num_heads": 2}
+    models = [str(exported(tmp_path / f"w{w}", embed_dim=w, **sizes)) for w in (8, 16, 24)]
+    settings = {**aided(models), "precision": "float32", "batch_images": 8}
+    launched(command(shapes, tmp_path / "gan", **settings))
+    record = json.loads((tmp_path / "gan/training/phase-2/phase.json").read_text())
+    assert len(record["critics"]) == 2
+    assert json.loads((tmp_path / "gan/generator.json").read_text())["made_from"]["images_seen"] >= 60
