@@ -21,7 +21,7 @@ from factory.gan.data import Pictures
 from factory.gan.discriminator import Discriminator
 from factory.gan.losses import discriminator_loss, generator_loss, lazy_adam, path_lengths, squared_gradient
 from factory.gan.player import Augmentation, Critic, Player, averaged
-from factory.generators.networks import checked, network_class
+from factory.generators.networks import checked, dcgan, network_class
 from learning.ema import Ema
 from learning.gather import rank, world_size
 from learning.schedule import ema_decay
@@ -47,9 +47,10 @@ class GanLearner:
         classes = len(pictures.class_names)
         arguments = checked(config.generator.family, config.generator.arguments(classes), "generator")
         torch.manual_seed(config.seed)
-        self.generator: Any = network_class(config.generator.family, "generator")(**arguments).to(device)
-        if config.generator.family == "dcgan":
-            self.generator.learn_statistics()
+        net = network_class(config.generator.family, "generator")(**arguments).to(device)
+        if isinstance(net, dcgan.Generator):
+            net.learn_statistics()
+        self.generator: Any = net
         settings = config.generator.discriminator_arguments(classes, config.discriminator.mapping_layers)
         self.discriminator = Discriminator(**settings).to(device)
         self.average: Ema[Any] = Ema(self.generator)
