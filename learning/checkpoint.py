@@ -49,7 +49,7 @@ def save(
     for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover)
     target = folder / f"ckpt-{images_seen:012d}"
-    if not _is_whole(target):
+    if fault(target) is not None:
         shutil.rmtree(target, ignore_errors=True)
         _write_and_rename(target, state)
     _drop_old(target, keep_last, keep_every_images)
@@ -57,12 +57,21 @@ def save(
 
 
 def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return (images_seen, state) of the newest whole checkpoint (tensors on the CPU) or None; log broken ones."""
+    """Return (images_seen, state) of the newest whole checkpoint (tensors on the CPU) or None; log broken ones.
+
+    Raises: CheckpointError where all that were finished are broken: to begin anew would be to lose the run unsaid.
+    """
+    finished = 0
     for path in reversed(_checkpoints(folder)):
         try:
             return _images_seen(path), load(path)
         except (ValueError, OSError, SafetensorError, KeyError) as error:
             _LOG.warning("skipped the checkpoint %s: %s", path, error)
+            finished += (path / "DONE").exists()
+    if finished:
+        raise CheckpointError(
+            f"none of the {finished} checkpoints in {folder} is whole; restore one, or remove them to start over"
+        )
     return None
 
 
@@ -75,6 +84,15 @@ def load(path: Path) -> dict[str, Any]:
     tensors = load_file(path / "tensors.safetensors")
     state: dict[str, Any] = decode_state(json.loads((path / "state.json").read_text()), tensors)
     return state
+
+
+def fault(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint folder; None for a whole one."""
+    try:
+        _check(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -111,14 +129,6 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
     (temporary / "DONE").write_text(json.dumps(hashes))
     for path in (*sorted(temporary.iterdir()), temporary):
         _sync(path)
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        _check(path)
-    except (ValueError, OSError):
-        return False
-    return True
 
 
 def _check(path: Path) -> None:

@@ -20,7 +20,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from learning.checkpoint import load_newest, save_tensors
+from learning.checkpoint import save_tensors
 from manifests.errors import UserError, explained
 from trainer.card import readme
 from trainer.config import parse_config
@@ -29,7 +29,7 @@ from trainer.encoders import Encoder, SplitBackbone, load_encoder
 from trainer.monitor import read_lines
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
-from trainer.run import read_pinned
+from trainer.run import newest_checkpoint, read_pinned
 
 _TOLERANCE = 1e-5  # same weights, same machine: anything above is another network
 
@@ -66,7 +66,7 @@ def export_run(run: Path, out: Path) -> int:
     Raises: UserError if the folder is no run or has no checkpoint yet.
     """
     saved = read_pinned(run)
-    found = load_newest(run / "checkpoints")
+    found = newest_checkpoint(run / "checkpoints")
     if found is None:
         raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
     images_seen, state = found

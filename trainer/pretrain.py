@@ -37,7 +37,7 @@ from trainer.objectives.inputs import Inputs
 from trainer.objectives.objective import Report
 from trainer.objectives.reports import effective_rank
 from trainer.probe import open_probe
-from trainer.run import Run, open_run
+from trainer.run import Run, newest_checkpoint, open_run
 from trainer.sharded import check_wrapped
 from trainer.state import TrainingState
 from trainer.stream import Stream
@@ -74,7 +74,7 @@ def begin_or_go_on(
     run: Run, state: TrainingState, stream: Stream, facts: DataFacts, accelerator: Accelerator, mirror: Mirror | None
 ) -> bool:
     """Train from the run's newest checkpoint, or from nothing, and export what was learned."""
-    if (found := checkpoint.load_newest(run.checkpoints)) is not None:
+    if (found := newest_checkpoint(run.checkpoints)) is not None:
         state.load(*found)
     check_same_start(state.images_seen, accelerator.device, str(run.folder))
     stream.start_groups = state.images_seen // run.config.data.views

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from learning.checkpoint import CheckpointError, load_newest
 from manifests.checkout import code_commit
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
@@ -79,6 +80,17 @@ def open_run(folder: Path, config: RunConfig, urls: Sequence[str]) -> Run:
     check_same({"order_version": saved["order_version"]}, {"order_version": ORDER_VERSION}, str(folder))
     check_same({"data sets": len(saved["roots"])}, {"data sets": len(urls)}, str(folder))
     return Run(folder, config, [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)])
+
+
+def newest_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """Return (images_seen, state) of the newest whole checkpoint, None where none was finished yet.
+
+    Raises: CorruptError where those that were are all broken.
+    """
+    try:
+        return load_newest(folder)
+    except CheckpointError as error:
+        raise CorruptError(str(error)) from None
 
 
 def read_pinned(folder: Path) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from factory.gan.learner import GanLearner
 from factory.gan.sampling import grid
 from factory.recipe import difference
 from learning import loop
+from learning.checkpoint import CheckpointError
 from learning.guard import NonFiniteError
 from manifests.checkout import code_commit
-from manifests.errors import ConflictError, UserError
+from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.target import check_folder, only_writer, replaced
 
 Say = Callable[[str], None]
@@ -84,6 +85,8 @@ class Run:
             images_seen = loop.train(self.learner, self.config.schedule, self.out / "training", self._tell, self._keep)
         except NonFiniteError as error:
             raise UserError(f"{self.out}: training diverged: {error}") from None
+        except CheckpointError as error:
+            raise CorruptError(f"{self.out}: {error}") from None
         self._measure(images_seen)
         self._write(images_seen)
 

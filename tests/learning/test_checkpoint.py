@@ -161,6 +161,14 @@ def test_nothing_to_load_is_none(tmp_path: Path) -> None:
     assert load_newest(tmp_path) is None
 
 
+def test_where_all_finished_ones_are_broken_nothing_begins_anew(tmp_path: Path) -> None:
+    for images in (1, 2):
+        (save(tmp_path, small_state(images), images_seen=images) / "state.json").write_text("{}")
+    (tmp_path / "ckpt-000000000003").mkdir()  # not finished: counts for nothing
+    with pytest.raises(CheckpointError, match=r"none of the 2 checkpoints in .* is whole; restore one, or remove them"):
+        load_newest(tmp_path)
+
+
 def test_an_object_that_would_need_pickle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"holds a \w*Path"):
         save(tmp_path, {"path": tmp_path}, images_seen=1)

@@ -5,15 +5,16 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import fsspec
 import pytest
 import torch
 
-from learning.checkpoint import load_newest
+from learning.checkpoint import load_newest, save
 from learning.gather import rank
-from manifests.errors import StoreError
+from manifests.errors import CorruptError, StoreError
 from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
 from tests.trainer.processes import pretrain_words, run, start
@@ -87,13 +88,10 @@ def test_a_run_killed_on_one_machine_goes_on_bit_for_bit_on_another(tmp_path, mo
 
 
 def checkpoint(folder, number, metrics):
-    name = f"ckpt-{number:012d}"
-    (folder / "checkpoints" / name).mkdir(parents=True)
-    for file in ("state.json", "tensors.safetensors", "DONE"):
-        (folder / "checkpoints" / name / file).write_text(f"{file} {number}")
+    save(folder / "checkpoints", {"number": number}, images_seen=number, keep_last=99)
     (folder / "metrics.jsonl").write_text(metrics)
     (folder / "config.json").write_text("{}")
-    return name
+    return f"ckpt-{number:012d}"
 
 
 def on(tmp_path, monkeypatch, machine, bucket, **options):
@@ -187,6 +185,107 @@ def test_a_machine_that_had_the_run_earlier_puts_no_checkpoint_that_was_dropped(
     again.pull()
     again.push()
     assert names_in(tmp_path / "bucket") == ["ckpt-000000000032", "ckpt-000000000048"]
+
+
+def spoil(bucket, name):
+    """Flip a byte of a checkpoint that counts."""
+    path = Path(bucket.removeprefix("file://")) / "checkpoints" / name / "state.json"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def three_in(tmp_path, monkeypatch, bucket):
+    mine = on(tmp_path, monkeypatch, "a", bucket, keep_last=3)
+    for number in (16, 32, 48):
+        checkpoint(mine.folder, number, f"{number}\n")
+        mine.push()
+    return mine
+
+
+def test_a_broken_newest_checkpoint_is_said_and_an_older_whole_one_taken(tmp_path, monkeypatch, bucket, caplog):
+    three_in(tmp_path, monkeypatch, bucket)
+    for name in ("ckpt-000000000032", "ckpt-000000000048"):
+        spoil(bucket, name)
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    assert load_newest(other.folder / "checkpoints") == (16, {"number": 16})
+    assert (other.folder / "metrics.jsonl").read_text() == "16\n"
+    assert f"skipped the checkpoint {bucket}/checkpoints/ckpt-000000000048" in caplog.text
+    assert "ckpt-000000000032" in caplog.text
+
+
+def test_a_run_that_went_back_replaces_what_was_broken_in_the_bucket(tmp_path, monkeypatch, bucket):
+    three_in(tmp_path, monkeypatch, bucket)
+    for name in ("ckpt-000000000032", "ckpt-000000000048"):
+        spoil(bucket, name)
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    for number in (24, 48):  # one that was never there, and one in the place of a broken one
+        checkpoint(other.folder, number, f"{number} again\n")
+        other.push()
+    assert names_in(tmp_path / "bucket") == ["ckpt-000000000024", "ckpt-000000000048"]
+    third = on(tmp_path, monkeypatch, "c", bucket)
+    third.pull()
+    assert load_newest(third.folder / "checkpoints") == (48, {"number": 48})
+    assert (third.folder / "metrics.jsonl").read_text() == "48 again\n"
+
+
+def test_without_any_whole_checkpoint_nothing_begins_anew(tmp_path, monkeypatch, bucket):
+    three_in(tmp_path, monkeypatch, bucket)
+    for number in (16, 32, 48):
+        spoil(bucket, f"ckpt-{number:012d}")
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    with pytest.raises(CorruptError, match=r"none of the 3 checkpoints there and in .* is whole; restore one"):
+        other.pull()
+
+
+def test_a_twin_that_is_broken_here_is_brought_again(tmp_path, monkeypatch, bucket):
+    mine = three_in(tmp_path, monkeypatch, bucket)
+    spoil(str(mine.folder), "ckpt-000000000048")
+    mine.pull()
+    assert load_newest(mine.folder / "checkpoints") == (48, {"number": 48})
+
+
+def test_what_a_killed_machine_left_of_a_checkpoint_or_export_does_not_mix_with_anothers(tmp_path, monkeypatch, bucket):
+    mine = three_in(tmp_path, monkeypatch, bucket)
+    left = {"checkpoints/ckpt-000000000064/state.json": "{}  ", "metrics/ckpt-000000000064.jsonl": "x\n"}
+    left["encoder/model.safetensors"] = "half"
+    for name, text in left.items():
+        (tmp_path / "bucket" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bucket" / name).write_text(text)
+    checkpoint(mine.folder, 64, "64\n")
+    (mine.folder / "encoder").mkdir()
+    for name in ("model.safetensors", "viewmill.json"):
+        (mine.folder / "encoder" / name).write_text("whole")
+    mine.push()
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    assert load_newest(other.folder / "checkpoints") == (64, {"number": 64})
+    assert (other.folder / "metrics.jsonl").read_text() == "64\n"
+    assert (other.folder / "encoder" / "model.safetensors").read_text() == "whole"
+
+
+def test_a_command_says_what_it_passes_over_and_refuses_to_begin_anew(tmp_path, monkeypatch):
+    bucket, data = f"file://{tmp_path}/bucket", make_dataset(tmp_path / "set", groups=24, views=2)
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "one machine"))
+    code, said = run(words_of(data, bucket))
+    assert code == 0, said
+    shutil.rmtree(tmp_path / "bucket" / "encoder")
+    spoil(bucket, "ckpt-000000000160")
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "another machine"))
+    code, said = run(words_of(data, bucket))
+    assert code == 0, said
+    assert f"skipped the checkpoint {bucket}/checkpoints/ckpt-000000000160" in said
+    assert f"{32}/{IMAGES} images" not in said
+    assert f"{IMAGES}/{IMAGES} images" in said
+
+    shutil.rmtree(tmp_path / "bucket" / "encoder")
+    for name in names_in(tmp_path / "bucket"):
+        spoil(bucket, name)
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "third machine"))
+    code, said = run(words_of(data, bucket))
+    assert code == 3
+    assert said.splitlines()[-1].startswith(f"error: {bucket}/checkpoints: none of the 2 checkpoints there and in")
 
 
 def two_nodes(folder, bucket, broken):
