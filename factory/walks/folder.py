@@ -74,10 +74,3 @@ def stoppable(out: Path) -> Iterator[None]:
         raise UserError(f"{out}: training diverged: {error}") from None
     except CheckpointError as error:
         raise CorruptError(f"{out}: {error}") from None
-
-
-def pick_device(name: str) -> Any:
-    """Return the device of a config."""
-    import torch
-
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
