@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def save(
     """Write `state` as the checkpoint of `images_seen` and drop old ones; return its folder.
 
     A whole checkpoint of the same images is left as it is: the same images in the same order made the same state.
-    Kept are the newest `keep_last` and each whose images are a multiple of `keep_every_images`.
+    Kept are the newest `keep_last`, and for good those that `kept_for_good` names.
     The state nests dicts, lists and tuples of tensors, numbers, bools, strings and None.
     """
     if keep_last < 1:
@@ -84,6 +85,14 @@ def load(path: Path) -> dict[str, Any]:
     tensors = load_file(path / "tensors.safetensors")
     state: dict[str, Any] = decode_state(json.loads((path / "state.json").read_text()), tensors)
     return state
+
+
+def kept_for_good(images_seen: Iterable[int], every_images: int | None) -> set[int]:
+    """Choose the first checkpoint at or after each multiple: batches seldom end on one."""
+    first: dict[int, int] = {}
+    for seen in sorted(images_seen) if every_images else ():
+        first.setdefault(seen // (every_images or 1), seen)
+    return {seen for multiple, seen in first.items() if multiple > 0}
 
 
 def fault(path: Path) -> str | None:
@@ -147,8 +156,9 @@ def _check(path: Path) -> None:
 def _drop_old(newest: Path, keep_last: int, keep_every_images: int | None) -> None:
     """Drop what is older than the one just saved; a later one is a broken one that this run went back before."""
     up_to_newest = [path for path in _checkpoints(newest.parent) if path.name <= newest.name]
+    kept = kept_for_good(map(_images_seen, up_to_newest), keep_every_images)
     for path in up_to_newest[:-keep_last]:
-        if not keep_every_images or _images_seen(path) % keep_every_images:
+        if _images_seen(path) not in kept:
             (path / "DONE").unlink(missing_ok=True)  # first: a cut removal leaves nothing that looks whole
             shutil.rmtree(path)
 

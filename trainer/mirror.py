@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from learning.checkpoint import fault
+from learning.checkpoint import fault, kept_for_good
 from learning.gather import all_reduce_sum
 from manifests.cache import ShardCache
 from manifests.errors import CorruptError, StoreError, UserError
@@ -36,7 +36,8 @@ class Mirror:
         self._keep_last, self._keep_every = keep_last, keep_every_images
         self._broken: set[str] = set()  # checkpoints of the bucket that count for nothing
         self._store = Store.open(url, create=True)
-        name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:32]
+        self.url = url.rstrip("/")
+        name = hashlib.sha256(self.url.encode()).hexdigest()[:32]
         self.folder = ShardCache.default().folder / "runs" / name
 
     def pull(self) -> None:
@@ -92,10 +93,9 @@ class Mirror:
     def _old(self) -> list[str]:
         """Name what is not kept: whole ones by the rule, others once there is a newer whole one."""
         there, whole = self._remote_checkpoints(), self._done()
-        kept = {name for name in whole if self._keep_every and not _images_seen(name) % self._keep_every}
-        return [
-            name for name in there if name < max(whole, default="") and name not in kept | {*whole[-self._keep_last :]}
-        ]
+        kept = kept_for_good(map(_images_seen, whole), self._keep_every)
+        passed = [name for name in there if name < max(whole, default="") and name not in whole[-self._keep_last :]]
+        return [name for name in passed if name not in whole or _images_seen(name) not in kept]
 
     def _done(self) -> list[str]:
         """Name the bucket's checkpoints that count, the oldest first."""
