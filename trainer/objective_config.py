@@ -37,6 +37,10 @@ class SupConConfig(ContrastiveConfig):
     name: Literal["supcon"] = "supcon"
     positives: Literal["label", "group"] = "label"
 
+    @property
+    def reads_labels(self) -> bool:
+        return self.positives == "label"
+
 
 class StableRepConfig(ContrastiveConfig):
     name: Literal["stablerep"] = "stablerep"
@@ -157,6 +161,10 @@ class SynClrConfig(ProjectionConfig):
 
 class SupervisedConfig(_Section):
     name: Literal["supervised"] = "supervised"
+
+    @property
+    def reads_labels(self) -> bool:
+        return True
 
 
 AnyObjective = Annotated[

@@ -59,11 +59,12 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
     check_launch(accelerator.num_processes, os.environ)
     mirror = open_mirror(config, str(out), accelerator)
-    run = open_run(Path(out) if mirror is None else mirror.folder, config, urls)
+    run = open_run(Path(out), config, urls) if mirror is None else open_run(mirror.folder, config, urls, mirror.url)
     if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
     stream, facts = open_stream(run, accelerator)
-    state = TrainingState(config, accelerator.device, facts)
+    begins = config if not run.has_checkpoint else config.model_copy(update={"init": None})  # which may be gone
+    state = TrainingState(begins, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
     with only_writer(run.folder) if accelerator.is_main_process else nullcontext():
@@ -169,6 +170,8 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         world=accelerator.num_processes,
         captions=[captions(one, tokenizer, text.context) for one in run.datasets] if tokenizer and text else None,
     )
+    if getattr(config.objective, "reads_labels", False):
+        stream.check_labels()
     return stream, DataFacts(stream.stored_images, stream.classes, tokenizer.vocabulary if tokenizer else 0)
 
 

@@ -26,8 +26,9 @@ from trainer.order import ORDER_VERSION
 class Run:
     """A run folder whose pinned facts agree with the config and the data at hand."""
 
-    def __init__(self, folder: Path, config: RunConfig, datasets: Sequence[DataSet]) -> None:
+    def __init__(self, folder: Path, config: RunConfig, datasets: Sequence[DataSet], home: str | None = None) -> None:
         self.folder = folder
+        self.home = home or str(folder.resolve())  # a bucket's URL is the same on every machine
         self.config = config
         self.datasets = list(datasets)
 
@@ -42,6 +43,10 @@ class Run:
     @property
     def encoder(self) -> Path:
         return self.folder / "encoder"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return any(self.checkpoints.glob("ckpt-*/DONE"))
 
     @property
     def is_finished(self) -> bool:
@@ -66,20 +71,21 @@ class Run:
                 part.write_text(json.dumps(pinned, indent=2) + "\n")
 
 
-def open_run(folder: Path, config: RunConfig, urls: Sequence[str]) -> Run:
-    """Open a run to start or go on: with the versions of the data that it began with.
+def open_run(folder: Path, config: RunConfig, urls: Sequence[str], home: str | None = None) -> Run:
+    """Open a run to start or go on, with the versions of the data that it began with; `home` is its bucket's URL.
 
     Raises: ConflictError with a key-by-key difference if the folder holds another run; UserError for the data's faults.
     """
     if not (folder / "config.json").is_file():
         _check_free(folder)
-        return Run(folder, config, [open_dataset(url) for url in urls])
+        return Run(folder, config, [open_dataset(url) for url in urls], home)
     saved = read_pinned(folder)
     before = parse_config(saved["config"], f"{folder}/config.json")
     check_same({"config": before.identity()}, {"config": config.identity()}, str(folder))
     check_same({"order_version": saved["order_version"]}, {"order_version": ORDER_VERSION}, str(folder))
     check_same({"data sets": len(saved["roots"])}, {"data sets": len(urls)}, str(folder))
-    return Run(folder, config, [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)])
+    datasets = [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)]
+    return Run(folder, config, datasets, home)
 
 
 def newest_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from trainer.begin import checkpoint_activations
 from trainer.pretrain import chosen_precision
 from trainer.state import TrainingState
 
+EXPORTED = "encoder/model.safetensors"
 CPU = torch.device("cpu")
 CONVOLUTIONS = {"backbone": "resnet10t", "arguments": {"channels": [4, 4, 4, 8], "stem_width": 4}, "size_px": 16}
 
@@ -97,6 +99,12 @@ def test_a_run_begins_with_another_ones_encoder_and_is_no_resume(tmp_path, url):
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in weights)
     heads = [load_file(out / "encoder" / "heads.safetensors")["head.0.weight"] for out in (first, second)]
     assert not torch.allclose(*heads, atol=1e-3)  # these are new
+
+    shutil.rmtree(first)  # what a run began with is not needed to go on with it, as on another machine
+    shutil.rmtree(second / "encoder")
+    code, said = run(pretrain_words(url, second, images=32, optimizer__weight_decay=0, **other))
+    assert code == 0, said
+    assert all(torch.equal(value, after[name]) for name, value in load_file(second / EXPORTED).items())
 
 
 @pytest.mark.slow
