@@ -15,7 +15,8 @@ from manifests.dataset import open_dataset
 from manifests.errors import UserError
 from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
-from tests.trainer.processes import overrides, pretrain_words
+from tests.trainer.killing import Watched, lines
+from tests.trainer.processes import overrides, pretrain_words, run
 from trainer.config import load_config
 from trainer.crops import build_inputs
 from trainer.distributed import check_launch, check_same_start, check_same_weights, own_columns
@@ -124,6 +125,19 @@ def test_one_process_that_was_asked_for_or_one_of_several_goes_on():
     check_launch(1, {"MASTER_ADDR": "127.0.0.1"})
     check_launch(1, {"ACCELERATE_MIXED_PRECISION": "no"})
     check_launch(2, {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"})
+
+
+def test_two_launched_processes_that_learn_by_parts_learn_what_one_learns(tmp_path, url):
+    """The real loop, in which DDP wraps a model whose parts are called without it."""
+    options = {"images": 64, "encoder__arguments": GROUP_NORM, "objective__norm": "layer"}
+    code, said = run(pretrain_words(url, tmp_path / "one", **options))
+    assert code == 0, said
+    words = pretrain_words(url, tmp_path / "two", cache_groups=3, **options)
+    Watched(words, tmp_path / "two", tmp_path / "notes").finish(2)
+    one, two = (load_newest(tmp_path / name / "checkpoints")[1]["objective"] for name in ("one", "two"))
+    losses = [[line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert all(torch.allclose(value, two[name], atol=1e-3) for name, value in one.items())
 
 
 def test_two_launched_processes_train_one_encoder(tmp_path, url):
