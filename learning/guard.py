@@ -70,8 +70,8 @@ class RunningStatistics:
     def settle(self, *, keep: bool) -> None:
         """Keep what the step made of them, or go back to what they were."""
         here, there = (self._before, self._own) if keep else (self._own, self._before)
-        for mine, theirs in zip(here, there, strict=True):
-            mine.copy_(theirs)
+        if here:
+            torch._foreach_copy_(here, there)
 
 
 class StopSignal:
