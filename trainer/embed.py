@@ -57,7 +57,8 @@ def embed_images(encoder: Encoder, images: list[NDArray[np.uint8]]) -> NDArray[n
 
     Shapes: uint8 [H, W, 3] each -> [n, D].
     """
-    features: NDArray[np.float32] = encoder.eval()(prepared(encoder, images)).float().numpy()
+    device = next(encoder.parameters()).device  # a run is probed where it trains
+    features: NDArray[np.float32] = encoder.eval()(prepared(encoder, images).to(device)).float().cpu().numpy()
     return features
 
 
