@@ -91,7 +91,7 @@ def test_a_step_of_several_processes_is_that_of_one(alone, world):
         assert_equal(found, alone)
 
 
-@pytest.mark.parametrize(("world", "cache_groups"), [(1, None), (2, 3), (4, None)])
+@pytest.mark.parametrize(("world", "cache_groups"), [(2, 3), (4, None)])
 def test_a_loss_in_chunks_is_that_of_the_whole_on_any_number_of_processes(alone, world, cache_groups):
     for found in run_processes(world, steps_in_chunks, CASES, cache_groups, timeout_s=300):
         assert_equal(found, alone)
