@@ -63,6 +63,7 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
     stream, facts = open_stream(run, accelerator)
+    run.check(facts)
     begins = config if not run.has_checkpoint else config.model_copy(update={"init": None})  # which may be gone
     state = TrainingState(begins, accelerator.device, facts)
     if config.cache_groups:
@@ -172,7 +173,8 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
     )
     if getattr(config.objective, "reads_labels", False):
         stream.check_labels()
-    return stream, DataFacts(stream.stored_images, stream.classes, tokenizer.vocabulary if tokenizer else 0)
+    read = (tokenizer.vocabulary, tokenizer.name) if tokenizer else (0, "")
+    return stream, DataFacts(stream.stored_images, stream.classes, *read)
 
 
 def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> dict[str, Any]:

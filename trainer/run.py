@@ -52,6 +52,15 @@ class Run:
     def is_finished(self) -> bool:
         return self.encoder.is_dir()
 
+    def check(self, facts: DataFacts) -> None:
+        """Compare facts with those that the run began with; a tokenizer's file may have changed since.
+
+        Raises: ConflictError with a key-by-key difference.
+        """
+        if (self.folder / "config.json").is_file():
+            saved, now = read_pinned(self.folder).get("data_facts", {}), facts.to_dict()
+            check_same({"data": saved}, {"data": {key: now[key] for key in saved}}, str(self.folder))
+
     def pin(self, facts: DataFacts) -> None:
         """Write config.json if this is the run's first start.
 

@@ -2,13 +2,18 @@
 
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 
-from learning.checkpoint import load_newest
+from learning.checkpoint import load_newest, save
+from manifests.errors import ConflictError, CorruptError
 from tests.trainer.data import make_dataset
 from tests.trainer.killing import assert_same_state, lines, signal_once, steady_lines
 from tests.trainer.processes import pretrain_words, run, start
+from trainer.config import load_config
+from trainer.data_facts import DataFacts
+from trainer.run import Run, newest_checkpoint
 
 IMAGES = 160  # ten steps of 16
 VARIANTS = {
@@ -73,3 +78,20 @@ def test_a_finished_run_is_left_alone_and_a_missing_export_is_made_up(tmp_path, 
     shutil.rmtree(weights.parent)  # killed between the last checkpoint and the export
     assert run(words)[0] == 0
     assert weights.read_bytes() == content
+
+
+def test_a_tokenizer_that_changed_under_its_name_is_another_run(tmp_path):
+    mine = Run(tmp_path, load_config("clip"), [])
+    facts = DataFacts(stored_images=8, vocabulary=49408, tokenizer="ab" * 32)
+    mine.check(facts)  # nothing is pinned yet
+    mine.pin(facts)
+    mine.check(facts)
+    with pytest.raises(ConflictError, match=r'data.tokenizer: "abab.*" there, "cdcd.*" here'):
+        mine.check(replace(facts, tokenizer="cd" * 32))
+
+
+def test_without_any_whole_checkpoint_no_run_begins_anew(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    (save(tmp_path, {"seen": 16}, images_seen=16) / "state.json").write_text("{}")
+    with pytest.raises(CorruptError, match=r"none of the 1 checkpoints in .* is whole; restore one, or remove them"):
+        newest_checkpoint(tmp_path)
