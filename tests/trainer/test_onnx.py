@@ -76,7 +76,7 @@ class Branching(torch.nn.Module):
 def test_an_architecture_that_torch_cannot_write_is_one_line_and_leaves_what_there_was(exported, monkeypatch):
     names = sorted(path.name for path in exported.iterdir())
     encoder, pixels = load_encoder(exported)
-    encoder.backbone = Branching()
+    encoder.backbone = Branching().eval()
     monkeypatch.setattr(trainer.onnx, "load_encoder", lambda folder: (encoder, pixels))
     with pytest.raises(
         UserError, match=r"--onnx: torch cannot write vit_tiny_patch16_224: .*; leave --onnx out"
