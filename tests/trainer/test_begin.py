@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from manifests.errors import UserError
+from tests.trainer import processes
 from tests.trainer.data import make_dataset
 from tests.trainer.objectives.tiny import FACTS, config_of, inputs_of, objective_of
-from tests.trainer.processes import pretrain_words, run
+from tests.trainer.processes import pretrain_words, run, start
 from trainer.begin import checkpoint_activations
 from trainer.pretrain import chosen_precision
 from trainer.state import TrainingState
@@ -107,13 +108,27 @@ def test_a_run_begins_with_another_ones_encoder_and_is_no_resume(tmp_path, url):
     assert all(torch.equal(value, after[name]) for name, value in load_file(second / EXPORTED).items())
 
 
+def telling(words, log, largest_file_bytes, environment):
+    """Be the command line, and print what is compiled."""
+    compiled = torch.compile
+
+    def told(module):
+        print(f"compiling {type(module).__name__}", flush=True)
+        return compiled(module)
+
+    torch.compile = told
+    processes._run(words, log, largest_file_bytes, environment)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_compiled_run_learns_the_same(tmp_path, url):
     curves = []
     for name in ("false", "true"):
-        code, said = run(pretrain_words(url, tmp_path / name, images=64, compile=name), limit_s=1500)
+        words = pretrain_words(url, tmp_path / name, images=64, compile=name)
+        code, said = start(words, target=telling).wait(1500)
         assert code == 0, said
+        assert ("compiling StableRep" in said) == (name == "true")
         lines = [json.loads(text) for text in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         curves.append([line["loss"] for line in lines])
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
