@@ -17,10 +17,14 @@ from learning.checkpoint import CheckpointError, load_newest
 from manifests.checkout import code_commit
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
+from manifests.shard import file_sha256
 from manifests.target import replaced
 from trainer.config import RunConfig, check_same, parse_config
 from trainer.data_facts import DataFacts
+from trainer.exported import export_folder
 from trainer.order import ORDER_VERSION
+
+_INIT = "init_sha256"
 
 
 class Run:
@@ -58,8 +62,11 @@ class Run:
         Raises: ConflictError with a key-by-key difference.
         """
         if (self.folder / "config.json").is_file():
-            saved, now = read_pinned(self.folder).get("data_facts", {}), facts.to_dict()
+            pinned, now = read_pinned(self.folder), facts.to_dict()
+            saved = pinned.get("data_facts", {})
             check_same({"data": saved}, {"data": {key: now[key] for key in saved}}, str(self.folder))
+            if not self.has_checkpoint:  # else what it began with may be gone
+                check_same({key: pinned[key] for key in pinned.keys() & {_INIT}}, self._beginning(), str(self.folder))
 
     def pin(self, facts: DataFacts) -> None:
         """Write config.json if this is the run's first start.
@@ -75,9 +82,15 @@ class Run:
                 "data_facts": facts.to_dict(),
                 "order_version": ORDER_VERSION,
                 "code": code_commit(),
+                **self._beginning(),
             }
             with replaced(path) as part:
                 part.write_text(json.dumps(pinned, indent=2) + "\n")
+
+    def _beginning(self) -> dict[str, str]:
+        """The hash of the weights that it begins with, where it is given some."""
+        source = self.config.init
+        return {} if source is None else {_INIT: file_sha256(export_folder(Path(source)) / "model.safetensors")}
 
 
 def open_run(folder: Path, config: RunConfig, urls: Sequence[str], home: str | None = None) -> Run:

@@ -1,6 +1,7 @@
 """Memory layout, recomputed activations and compilation change how fast a step is, not what it does."""
 
 import copy
+import hashlib
 import json
 import shutil
 
@@ -95,6 +96,9 @@ def test_a_run_begins_with_another_ones_encoder_and_is_no_resume(tmp_path, url):
         assert code == 0, said
     lines = [json.loads(text) for text in (second / "metrics.jsonl").read_text().splitlines()]
     assert [line["images_seen"] for line in lines] == [16, 32]  # from the start
+    weights_sha256 = hashlib.sha256((first / EXPORTED).read_bytes()).hexdigest()
+    assert json.loads((second / "encoder" / "viewmill.json").read_text())["init_sha256"] == weights_sha256
+    assert "init_sha256" not in json.loads((first / "config.json").read_text())
     before, after = (load_file(out / "encoder" / "model.safetensors") for out in (first, second))
     weights = [name for name in before if "running" not in name and "num_batches" not in name]
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in weights)

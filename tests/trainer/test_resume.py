@@ -90,6 +90,21 @@ def test_a_tokenizer_that_changed_under_its_name_is_another_run(tmp_path):
         mine.check(replace(facts, tokenizer="cd" * 32))
 
 
+def test_weights_to_begin_with_that_changed_under_their_name_are_another_run(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "model.safetensors").write_bytes(b"first")
+    mine = Run(tmp_path / "run", load_config("simclr", [f"init={tmp_path}/source"]), [])
+    mine.folder.mkdir()
+    mine.pin(DataFacts())
+    mine.check(DataFacts())
+    (tmp_path / "source" / "model.safetensors").write_bytes(b"second")
+    with pytest.raises(ConflictError, match=r"init_sha256: \"[0-9a-f]{64}\" there"):
+        mine.check(DataFacts())
+    save(mine.checkpoints, {"seen": 16}, images_seen=16)
+    shutil.rmtree(tmp_path / "source")
+    mine.check(DataFacts())  # it goes on from its own
+
+
 def test_without_any_whole_checkpoint_no_run_begins_anew(tmp_path):
     assert newest_checkpoint(tmp_path) is None
     (save(tmp_path, {"seen": 16}, images_seen=16) / "state.json").write_text("{}")
