@@ -30,10 +30,13 @@ def both(inputs: Inputs) -> Tensor:
 class Predictive(Objective):
     """Two crops, a head, a predictor; a method says what the prediction is compared with."""
 
+    is_projection_normalised: bool
+
     def __init__(self, config: RunConfig, settings: ByolConfig | SimSiamConfig, encoder: Encoder) -> None:
         super().__init__()
         self.crops = pair(config)
-        self.encoder, self.head = encoder, projection(settings, encoder.dimensions)
+        self.encoder = encoder
+        self.head = projection(settings, encoder.dimensions, is_output_normalised=self.is_projection_normalised)
         wide = settings.dimensions
         self.predictor = ProjectionHead(wide, settings.predictor_hidden, wide, layers=2, norm=settings.norm)
         self.positives = settings.positives
@@ -58,6 +61,8 @@ class Predictive(Objective):
 
 class Byol(Predictive):
     """Features: both crops' of the backbone, and of the slow one, which have no gradient."""
+
+    is_projection_normalised = False  # "Implementation details": unlike in SimCLR, the output is not
 
     def __init__(self, config: RunConfig, settings: ByolConfig, encoder: Encoder) -> None:
         super().__init__(config, settings, encoder)
@@ -85,6 +90,8 @@ class Byol(Predictive):
 
 
 class SimSiam(Predictive):
+    is_projection_normalised = True  # section 3, "Baseline settings": its output too, the predictor's not
+
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         projected = stacked(self.head(features[0].flatten(0, 1)), len(features[0]))
         return self.distance(projected, projected, inputs)

@@ -90,8 +90,9 @@ def pirl(o, p, x, s):
 
 def mocov3(o, p, x, s):
     crops = [kind[0] for kind in x.crops]
-    queries = ref.unit(ref.mlp(p, "predictor", ref.mlp(p, "head", student(o, crops)))).chunk(2)
-    keys = ref.unit(ref.mlp(p, "teacher.modules_by_name.head", slow(o, crops)).detach()).chunk(2)
+    last = {"output_norm": "batch"}
+    queries = ref.unit(ref.mlp(p, "predictor", ref.mlp(p, "head", student(o, crops), **last), **last)).chunk(2)
+    keys = ref.unit(ref.mlp(p, "teacher.modules_by_name.head", slow(o, crops), **last).detach()).chunk(2)
     ids, tau = (x.ids if s["positives"] == "group" else x.images), s["temperature"]
     one, two = ref.mean_nce(queries[0], keys[1], ids, ids, tau), ref.mean_nce(queries[1], keys[0], ids, ids, tau)
     return 2 * tau * (one + two)
@@ -120,7 +121,7 @@ def byol(o, p, x, s):
 
 
 def simsiam(o, p, x, s):
-    projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3)
+    projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3, output_norm="batch")
     return predicted(p, projected, projected, x, s)
 
 
