@@ -110,8 +110,8 @@ def predicted(p, projected, targets, x, s):
     guesses, total = ref.unit(ref.mlp(p, "predictor", projected)).chunk(2), 0
     for guess, target in zip(guesses, reversed(ref.unit(targets.detach()).chunk(2)), strict=True):
         target = ref.next_views(target, x.views) if s["positives"] == "group" else target
-        total = total + (guess - target).square().sum(dim=1).mean() / 2
-    return total
+        total = total + (guess - target).square().sum(dim=1).mean()
+    return total  # of both directions
 
 
 def byol(o, p, x, s):
@@ -122,7 +122,7 @@ def byol(o, p, x, s):
 
 def simsiam(o, p, x, s):
     projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3, output_norm="batch")
-    return predicted(p, projected, projected, x, s)
+    return predicted(p, projected, projected, x, s) / 4  # -(cos + cos) / 2, plus 1
 
 
 def supervised(o, p, x, s):
