@@ -20,7 +20,7 @@ _DETECTABLE_ERRORS = 1.96 + 0.84  # standard errors seen with probability 0.8 at
 
 @dataclass(frozen=True)
 class Score:
-    """Balanced accuracy, its 95 % interval, and how many independent groups of images it rests on."""
+    """An estimate such as balanced accuracy, its 95 % interval, and how many independent groups it rests on."""
 
     mean: float
     low: float
@@ -56,8 +56,21 @@ def score(predicted: NDArray[np.int64], labels: NDArray[np.int64], components: N
     """
     rows = np.atleast_2d(predicted)
     groups, resampled = _resampled_recalls(rows, labels, components)
-    low, high = np.quantile(_over_seeds(resampled), _QUANTILES)
-    return Score(float(np.mean(_accuracies(rows, labels))), float(low), float(high), groups)
+    return interval(float(np.mean(_accuracies(rows, labels))), _over_seeds(resampled), groups)
+
+
+def mean_score(values: NDArray[np.float64], components: NDArray[np.int64]) -> Score:
+    """Return the mean of one number an image, with its interval over components. Shapes: [N] each."""
+    names, group = np.unique(components, return_inverse=True)
+    draws = draw_counts(len(names))  # [R, G]
+    resampled = (draws @ np.bincount(group, values)) / (draws @ np.bincount(group))
+    return interval(float(values.mean()), resampled, len(names))
+
+
+def interval(mean: float, resampled: NDArray[np.float64], groups: int) -> Score:
+    """Return an estimate with the interval that its resamples [R] span."""
+    low, high = np.quantile(resampled, _QUANTILES)
+    return Score(mean, float(low), float(high), groups)
 
 
 def paired_difference(
@@ -109,7 +122,7 @@ def _resampled_recalls(
     classes, label = np.unique(labels, return_inverse=True)
     held = np.zeros((len(names), len(classes)))
     np.add.at(held, (group, label), 1)
-    draws = _draw_counts(len(names))  # [R, G]
+    draws = draw_counts(len(names))  # [R, G]
     total = draws @ held  # [R, K] images of each class in each resample
     recalls = []
     for row in predicted == labels:
@@ -120,7 +133,7 @@ def _resampled_recalls(
     return len(names), np.stack(recalls, 1)
 
 
-def _draw_counts(groups: int) -> NDArray[np.float64]:
+def draw_counts(groups: int) -> NDArray[np.float64]:
     """Return how often each group comes in each resample, [R, G]."""
     drawn = integers(0, "bootstrap groups", groups, (RESAMPLES, groups))
     offsets = np.arange(RESAMPLES)[:, None] * groups
