@@ -60,9 +60,7 @@ class ScoreNet(nn.Module):
             for _ in range(blocks):
                 self.up.append(Block(channels + skips.pop(), level, wide))
                 channels = level
-        self.leave = nn.Sequential(_norm(channels), nn.SiLU(), nn.Conv2d(channels, 3, 3, padding=1))
-        nn.init.zeros_(self.leave[2].weight)
-        nn.init.zeros_(self.leave[2].bias)
+        self.leave = nn.Sequential(_norm(channels), nn.SiLU(), zeroed(nn.Conv2d(channels, 3, 3, padding=1)))
         self.blocks = blocks
 
     def forward(self, images: Tensor, times: Tensor, codes: Tensor) -> Tensor:
@@ -116,6 +114,14 @@ class Attention(nn.Module):
         seen = scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(images.shape)
         result: Tensor = (images + self.out(seen)) / math.sqrt(2)
         return result
+
+
+def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """Let a layer say nothing at first."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _norm(channels: int) -> nn.Module:

@@ -48,6 +48,13 @@ class EncoderConfig(_Section):
     split: Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"] | None = (
         None  # one backbone for its first channel, one for the others
     )
+    timed: bool = False  # features are E(x0, t): told a level of noise, for the objective drl
+
+    @model_validator(mode="after")
+    def _one_kind_of_backbone(self) -> EncoderConfig:
+        if self.timed and self.split is not None:
+            raise ValueError("timed and split are two kinds of backbone; expected one of them at most")
+        return self
 
 
 class OptimizerConfig(_Section):

@@ -20,6 +20,7 @@ from learning.colour_spaces import convert
 from manifests.errors import CorruptError, UserError
 from trainer.config import EncoderConfig, nearest
 from trainer.exported import export_folder, read_export_config
+from trainer.timed import TimedBackbone
 
 
 class Preprocessing(NamedTuple):
@@ -33,7 +34,8 @@ class Preprocessing(NamedTuple):
 class Encoder(nn.Module):
     """Maps normalised images to features; with a split, two backbones see a colour space's first and other channels.
 
-    Shapes: [n, 3, size_px, size_px] -> [n, dimensions].
+    With `timed` the features are E(x0, t), and t in [0, 1] is given, or the backbone's default.
+    Shapes: [n, 3, size_px, size_px], [n] -> [n, dimensions].
     """
 
     def __init__(
@@ -42,14 +44,17 @@ class Encoder(nn.Module):
         arguments: Mapping[str, Any],
         preprocessing: Preprocessing,
         split: str | None = None,
+        timed: bool = False,
     ) -> None:
         super().__init__()
         self.architecture, self.arguments = architecture, dict(arguments)
-        self.preprocessing, self.split = preprocessing, split
-        if split is None:
-            self.backbone = _create(architecture, arguments)
-        else:
+        self.preprocessing, self.split, self.timed = preprocessing, split, timed
+        self.backbone: nn.Module
+        if split is not None:
             self.backbone = SplitBackbone(architecture, arguments)
+        else:
+            model = _create(architecture, arguments)
+            self.backbone = TimedBackbone(model) if timed else model
         self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px)
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -58,8 +63,8 @@ class Encoder(nn.Module):
             return convert(images, self.split)
         return normalise(images, self.preprocessing.mean, self.preprocessing.std)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.backbone(images)
+    def forward(self, images: Tensor, times: Tensor | None = None) -> Tensor:
+        features: Tensor = self.backbone(images) if times is None else self.backbone(images, times)
         return features
 
 
@@ -78,7 +83,7 @@ class SplitBackbone(nn.Module):
 def build_encoder(config: EncoderConfig) -> Encoder:
     """Return a randomly initialised encoder; torch's generator decides the weights."""
     preprocessing = Preprocessing(config.size_px, config.mean, config.std)
-    return Encoder(config.backbone, config.arguments, preprocessing, config.split)
+    return Encoder(config.backbone, config.arguments, preprocessing, config.split, config.timed)
 
 
 def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, Preprocessing]:
@@ -103,7 +108,8 @@ def encoder_from_config(config: Mapping[str, Any]) -> Encoder:
     """Build the architecture that a timm `config.json` describes, with fresh weights."""
     pixels = config["pretrained_cfg"]
     preprocessing = Preprocessing(int(pixels["input_size"][-1]), tuple(pixels["mean"]), tuple(pixels["std"]))
-    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing, config.get("split"))
+    split, timed = config.get("split"), bool(config.get("timed"))
+    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing, split, timed)
 
 
 def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:

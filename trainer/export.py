@@ -27,6 +27,7 @@ from trainer.encoders import Encoder, SplitBackbone, load_encoder
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
 from trainer.run import read_pinned
+from trainer.timed import TimedBackbone
 
 _TOLERANCE = 1e-5  # same weights, same machine: anything above is another network
 
@@ -74,7 +75,7 @@ def export_run(run: Path, out: Path) -> int:
 def timm_config(encoder: Encoder) -> dict[str, Any]:
     """Describe an encoder as timm's `config.json` does, with the preprocessing that it was trained with."""
     pixels = encoder.preprocessing
-    model = encoder.backbone.first if isinstance(encoder.backbone, SplitBackbone) else encoder.backbone
+    model = _timms(encoder.backbone)
     known = cast(dict[str, Any], model.pretrained_cfg)
     pretrained = {
         "tag": "viewmill",
@@ -97,8 +98,16 @@ def timm_config(encoder: Encoder) -> dict[str, Any]:
         "global_pool": _pool(model),
         "model_args": {**encoder.arguments},
         **({"split": encoder.split} if encoder.split else {}),
+        **({"timed": True} if encoder.timed else {}),
         "pretrained_cfg": pretrained,
     }
+
+
+def _timms(backbone: nn.Module) -> nn.Module:
+    """The network that timm made, or the first of two."""
+    if isinstance(backbone, SplitBackbone):
+        return backbone.first
+    return cast(nn.Module, backbone.model) if isinstance(backbone, TimedBackbone) else backbone
 
 
 def _pool(backbone: nn.Module) -> str:
@@ -121,7 +130,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _check_reload(encoder: Encoder, folder: Path) -> None:
     """Compare features of the reloaded network with this one's on images that no batch statistics touch."""
-    is_timms = encoder.split is None  # timm knows nothing of two backbones
+    is_timms = encoder.split is None and not encoder.timed  # timm knows neither two backbones nor times
     reloaded = (
         timm.create_model(f"local-dir:{folder}", pretrained=True) if is_timms else load_encoder(folder)[0].backbone
     )

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from manifests.errors import explained
 from manifests.target import replaced
+from trainer.collapse import code_warnings
 from trainer.config import RunConfig
 
 _COLLAPSED_STD = 0.1  # of 1 for embeddings spread over the sphere
@@ -166,7 +167,7 @@ def warnings(line: Mapping[str, Any]) -> list[str]:
         )
     if line["data_wait_fraction"] > _STARVED_FRACTION:
         found.append(f"training waits for data {line['data_wait_fraction']:.0%} of the time: raise data.workers")
-    return found
+    return found + code_warnings(line)
 
 
 def truncate_after(path: Path, images_seen: int) -> float:

@@ -158,6 +158,39 @@ class SupervisedConfig(_Section):
     name: Literal["supervised"] = "supervised"
 
 
+class ScoreNetConfig(_Section):
+    width: int = Field(default=16, ge=8)  # channels of the first level
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 2, 2), min_length=1, max_length=6)  # of it, a level each
+    blocks: int = Field(default=2, ge=1, le=8)  # of each level
+
+
+class CodedConfig(_Section):
+    dimensions: int = Field(default=128, ge=1)  # width of the code
+    regularisation: Literal["none", "l1", "kl"] = "none"  # of the code; kl: it is drawn from a normal law
+    weight: float = Field(default=1e-5, ge=0)  # of the regularisation, beside a loss that is summed over an image
+    net: ScoreNetConfig = ScoreNetConfig()
+    data_std: float = Field(default=0.5, gt=0)  # of normalised pixels, roughly
+
+
+class DrlConfig(CodedConfig):
+    name: Literal["drl"] = "drl"
+    sde: Literal["ve", "vp"] = "ve"  # exploding or preserved variance
+    levels: Literal["time", "sigma"] = "time"  # what is drawn uniformly
+    sigma_max: float = Field(default=50.0, gt=0.01)  # of ve, whose least is 0.01
+    mixup: bool = False  # the encoder sees two images mixed; the one that is denoised counts by its share
+
+
+class AutoencoderConfig(CodedConfig):
+    name: Literal["autoencoder"] = "autoencoder"
+
+
+class InvertConfig(_Section):
+    name: Literal["invert"] = "invert"
+    target: Literal["latent", "edit_vector", "alphas"] = "latent"  # column of the rows that is guessed
+    conditional: bool = False  # guess the class that the generator was asked for as well
+    class_weight: float = Field(default=1.0, ge=0)
+
+
 AnyObjective = Annotated[
     SimClrConfig
     | SupConConfig
@@ -173,6 +206,9 @@ AnyObjective = Annotated[
     | SynClrConfig
     | SimSiamConfig
     | ByolConfig
-    | SupervisedConfig,
+    | SupervisedConfig
+    | DrlConfig
+    | AutoencoderConfig
+    | InvertConfig,
     Field(discriminator="name"),
 ]

@@ -39,6 +39,7 @@ from trainer.probe import open_probe
 from trainer.run import Run, open_run
 from trainer.state import TrainingState
 from trainer.stream import Stream
+from trainer.targets import read_targets
 from trainer.track import tracking
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -135,6 +136,7 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
     config = run.config
     text: TextConfig | None = getattr(config.objective, "text", None)
     tokenizer = open_tokenizer(text) if text else None
+    targets = read_targets(run.datasets, wanted) if (wanted := getattr(config.objective, "target", None)) else None
     stream = Stream(
         run.datasets,
         batch_groups=config.batch_groups,
@@ -148,8 +150,11 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         captions=[captions(one, tokenizer, text.context) for one in run.datasets] if tokenizer and text else None,
+        targets=targets,
     )
-    return stream, DataFacts(stream.stored_images, stream.classes, tokenizer.vocabulary if tokenizer else 0)
+    vocabulary = tokenizer.vocabulary if tokenizer else 0
+    numbers = (len(targets.names), targets.classes) if targets else (0, 0)
+    return stream, DataFacts(stream.stored_images, stream.classes, vocabulary, *numbers)
 
 
 def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> dict[str, Any]:

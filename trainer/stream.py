@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 from manifests.dataset import DataSet, GroupIndex, decode_image
 from manifests.errors import CorruptError, UserError
 from trainer.order import Order, choose_views, rank_part
+from trainer.targets import Targets
 
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
 
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # int64 [b], −1 where there is none
     rows: torch.Tensor  # int64 [b, m], each image's place among all images that the data sets hold
     tokens: torch.Tensor | None  # int64 [b, L], the groups' captions, where the stream was given them
+    targets: torch.Tensor | None = None  # float32 [b, m, T], what made each image, where the stream was given it
+    class_ids: torch.Tensor | None = None  # int64 [b, m], with targets: the class that was asked for, −1 for none
 
 
 class _Group(NamedTuple):
@@ -72,8 +75,9 @@ class Stream:
         world: int = 1,
         corrupt_budget: int = 16,
         captions: Sequence[NDArray[np.int32]] | None = None,
+        targets: Targets | None = None,
     ) -> None:
-        self.captions = captions
+        self.captions, self.targets = captions, targets
         self.datasets = list(datasets)
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
@@ -126,13 +130,16 @@ class Stream:
             self._readable(*slot)
             for slot in zip(positions.tolist(), slots.dataset.tolist(), slots.group.tolist(), strict=True)
         ]
+        rows = torch.tensor([one.rows for one in found], dtype=torch.int64)
         return Batch(
             images=torch.from_numpy(np.stack([one.images for one in found])),  # [b, m, H, W, 3]
             ids=torch.tensor([one.id for one in found], dtype=torch.int64),
             positions=torch.from_numpy(positions),
             labels=torch.tensor([one.label for one in found], dtype=torch.int64),
-            rows=torch.tensor([one.rows for one in found], dtype=torch.int64),
+            rows=rows,
             tokens=None if self.captions is None else self._tokens(found),
+            targets=None if self.targets is None else torch.from_numpy(self.targets.values[rows.numpy()]),
+            class_ids=None if self.targets is None else torch.from_numpy(self.targets.class_ids[rows.numpy()]),
         )
 
     def _tokens(self, found: Sequence[_Group]) -> torch.Tensor:

@@ -8,10 +8,13 @@ from manifests.errors import UserError
 from trainer.config import RunConfig
 from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder, build_encoder
+from trainer.objectives.autoencoder import Autoencoder
 from trainer.objectives.byol import Byol, SimSiam
 from trainer.objectives.clip import Clip
 from trainer.objectives.cmc import Cmc
+from trainer.objectives.drl import Drl
 from trainer.objectives.infomin import InfoMin
+from trainer.objectives.invert import Invert
 from trainer.objectives.moco import Moco
 from trainer.objectives.mocov3 import MocoV3
 from trainer.objectives.objective import Objective
@@ -35,6 +38,8 @@ _METHODS: dict[str, type[Any]] = {
     "synclr": SynClr,
     "simsiam": SimSiam,
     "byol": Byol,
+    "drl": Drl,
+    "autoencoder": Autoencoder,
 }
 _READERS: dict[str, type[Any]] = {"clip": Clip, "siglip": Siglip, "stablerep_text": StableRepText}
 
@@ -62,6 +67,8 @@ def _build(config: RunConfig, encoder: Encoder, facts: DataFacts) -> Objective:
         built = Pirl(config, settings, encoder, facts.stored_images)
     elif settings.name == "supervised":
         built = Supervised(config, settings, encoder, facts.classes)
+    elif settings.name == "invert":
+        built = Invert(config, settings, encoder, facts)
     else:
         built = _METHODS[settings.name](config, settings, encoder)
     return built
