@@ -1,4 +1,4 @@
-"""A sweep as one SVG: accuracy over a scale on a logarithmic axis, with intervals; other arms as bands across."""
+"""A sweep as one SVG: accuracy over a scale on a logarithmic axis, or over what the views share, with intervals."""
 
 from __future__ import annotations
 
@@ -36,3 +36,29 @@ def _places(one: dict[str, float], y: svg.Scale) -> tuple[float, float, float]:
 
 def _ticks(sigmas: Sequence[float], x: svg.Scale) -> list[str]:
     return [svg.text(x(math.log2(s)), FRAME.bottom + 16, f"{s:g}", "middle") for s in sigmas]
+
+
+def information_plot(result: dict[str, Any], method: str = "linear") -> str:
+    """Draw accuracy over I_NCE, a point for each value of a knob, joined in order of I_NCE; the ceiling is a line."""
+    rows = sorted(result["points"], key=lambda row: float(row["information"]["nats"]["i_nce"]["mean"]))
+    scores = [row["scores"][method] for row in rows]
+    nats = [row["information"]["nats"]["i_nce"]["mean"] for row in rows]
+    ceiling = rows[0]["information"]["ceiling_nats"]
+    low, high = svg.percent_range([one[key] for one in scores for key in ("low", "high")])
+    y = svg.scale(low, high, FRAME.bottom, FRAME.top)
+    x = svg.scale(min(0.0, *nats), max(ceiling, *nats), FRAME.left, FRAME.right)
+    parts = [*svg.percent_grid(low, high, y, FRAME), *_nats_ticks(ceiling, x)]
+    parts.append(svg.curve([(x(at), y(one["mean"])) for at, one in zip(nats, scores, strict=True)]))
+    for row, at, one in zip(rows, nats, scores, strict=True):
+        parts += svg.point(x(at), *_places(one, y))
+        parts.append(svg.text(x(at) + 6, y(one["mean"]) - 8, str(row["value"])))
+    seeds = "1 seed: smoke" if result["seeds"] == 1 else f"{result['seeds']} seeds"
+    title = f"{result['set']} {result['split']}, {seeds}, {result['images']:,} images each"
+    parts.append(svg.text(FRAME.left, HEIGHT - 6, f"I_NCE of two views by {result['knob']}, nats ({title})"))
+    return svg.page(WIDTH, HEIGHT, parts)
+
+
+def _nats_ticks(ceiling: float, x: svg.Scale) -> list[str]:
+    ticks = [svg.text(x(n), FRAME.bottom + 16, str(n), "middle") for n in range(math.floor(ceiling) + 1)]
+    line = f'<path d="M{x(ceiling):.1f} {FRAME.top}V{FRAME.bottom}" stroke="{svg.GREY}" stroke-dasharray="5 4"/>'
+    return [*ticks, line, svg.text(x(ceiling) + 4, FRAME.top + 10, "log K", colour=svg.GREY)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     weight_decay: float
+    lr_scale: NotRequired[float]  # its learning rate, of the schedule's
 
 
 def scaled_learning_rate(base: float, batch_images: int) -> float:

@@ -13,6 +13,7 @@ from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
 from trainer.evaluation.command import Checkpoint, compare, evaluate
 from trainer.exported import export_folder
+from trainer.information.command import mi
 
 EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
 app = new_app(__doc__)
@@ -111,6 +112,7 @@ def bench_data(
 
 app.command()(evaluate)
 app.command()(compare)
+app.command()(mi)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ _OBJECTIVES: dict[str, Any] = {
 }
 
 
+Space = Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,15 +42,32 @@ class DataConfig(_Section):
     corrupt_budget: int = Field(default=16, ge=0)  # unreadable groups that are replaced before the run gives up
 
 
+class FlowConfig(_Section):
+    space: Space = "rgb"  # that the flow begins from
+    coupling: Literal["additive", "affine"] = "additive"  # additive: keeps volume
+    couplings: int = Field(default=4, ge=1, le=32)
+    hidden: int = Field(default=16, ge=1, le=1024)  # width of the networks within couplings
+    weights: str | None = None  # run or folder with learned views, which stay as they are; default: they are learned
+
+
+class KnobsConfig(_Section):
+    """What of the augmentation is changed: InfoMin's two knobs."""
+
+    crop_area: float | None = Field(default=None, gt=0, le=1)  # least share of the image that a crop shows
+    jitter: float | None = Field(default=None, ge=0, le=2)  # strength of all colour jitter, 1: SimCLR's
+
+
 class EncoderConfig(_Section):
     backbone: str = "resnet18"  # a timm model name
     arguments: dict[str, bool | int | float | str | tuple[int, ...]] = {}  # for that model, as timm takes them
     size_px: int = Field(default=64, ge=8, le=1024)  # side of the square input
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    split: Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"] | None = (
-        None  # one backbone for its first channel, one for the others
+    split: Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv", "flow", "frequency"] | None = (
+        None  # one backbone for its first channel, one for the others; frequency: coarse and fine structure
     )
+    flow: FlowConfig = FlowConfig()  # of split flow
+    blur_px: float = Field(default=1.0, gt=0, le=64)  # of split frequency
     timed: bool = False  # features are E(x0, t): told a level of noise, for the objective drl
 
     @model_validator(mode="after")
@@ -94,6 +114,7 @@ class RunConfig(_Section):
     augmentation: Literal["simclr", "stablerep", "infomin", "byol", "weak", "none"] = (
         "simclr"  # of every image, on the training device
     )
+    knobs: KnobsConfig = KnobsConfig()  # over the augmentation
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     objective: AnyObjective = StableRepConfig()
@@ -106,6 +127,9 @@ class RunConfig(_Section):
                 f"batch_images is {self.batch_images}; "
                 f"expected a multiple of data.views ({self.data.views}), two groups or more"
             )
+        is_learned = self.encoder.split == "flow" and self.encoder.flow.weights is None
+        if is_learned and self.objective.name != "learned_views":
+            raise ValueError("encoder.split is flow; set encoder.flow.weights, or take the learned_views preset")
         if self.warmup_images > self.images:
             raise ValueError(
                 f"optimizer.warmup_images is {self.warmup_images}; expected images ({self.images}) or less"

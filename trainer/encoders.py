@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learning.augment import normalise
-from learning.colour_spaces import convert
 from manifests.errors import CorruptError, UserError
 from trainer.config import EncoderConfig, nearest
 from trainer.exported import export_folder, read_export_config
+from trainer.splits import Split, build_split, exported_split
 from trainer.timed import TimedBackbone
 
 
@@ -43,47 +43,53 @@ class Encoder(nn.Module):
         architecture: str,
         arguments: Mapping[str, Any],
         preprocessing: Preprocessing,
-        split: str | None = None,
+        split: Split | None = None,
         timed: bool = False,
     ) -> None:
         super().__init__()
         self.architecture, self.arguments = architecture, dict(arguments)
-        self.preprocessing, self.split, self.timed = preprocessing, split, timed
+        self.preprocessing, self.cut, self.timed = preprocessing, split, timed
+        self.split = None if split is None else split.name
         self.backbone: nn.Module
         if split is not None:
-            self.backbone = SplitBackbone(architecture, arguments)
+            self.backbone = SplitBackbone(architecture, arguments, split.channels)
         else:
             model = _create(architecture, arguments)
             self.backbone = TimedBackbone(model) if timed else model
-        self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px)
+        channels = 3 if split is None else sum(split.channels)
+        self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px, channels)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images in 0 … 1 as the backbone wants them."""
-        if self.split is not None:
-            return convert(images, self.split)
+        if self.cut is not None:
+            return self.cut.prepared(images)
         return normalise(images, self.preprocessing.mean, self.preprocessing.std)
 
     def forward(self, images: Tensor, times: Tensor | None = None) -> Tensor:
+        if self.cut is not None:
+            images = self.cut(images)
         features: Tensor = self.backbone(images) if times is None else self.backbone(images, times)
         return features
 
 
 class SplitBackbone(nn.Module):
-    """Two backbones with joined features: for the first channel, and for the other two (CMC, arXiv:1906.05849)."""
+    """Two backbones with joined features: for the first channels, and for the others (CMC, arXiv:1906.05849)."""
 
-    def __init__(self, architecture: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, architecture: str, arguments: Mapping[str, Any], channels: tuple[int, int]) -> None:
         super().__init__()
-        self.first = _create(architecture, {**arguments, "in_chans": 1})
-        self.others = _create(architecture, {**arguments, "in_chans": 2})
+        self.channels = channels
+        self.first = _create(architecture, {**arguments, "in_chans": channels[0]})
+        self.others = _create(architecture, {**arguments, "in_chans": channels[1]})
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([self.first(images[:, :1]), self.others(images[:, 1:])], dim=1)
+        first, others = torch.split(images, list(self.channels), dim=1)
+        return torch.cat([self.first(first), self.others(others)], dim=1)
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
     """Return a randomly initialised encoder; torch's generator decides the weights."""
     preprocessing = Preprocessing(config.size_px, config.mean, config.std)
-    return Encoder(config.backbone, config.arguments, preprocessing, config.split, config.timed)
+    return Encoder(config.backbone, config.arguments, preprocessing, build_split(config), config.timed)
 
 
 def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, Preprocessing]:
@@ -93,7 +99,7 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     Raises: UserError saying what the folder lacks; CorruptError for weights that do not fit their config.
     """
     folder = export_folder(Path(source))
-    encoder = encoder_from_config(read_export_config(folder))
+    encoder = encoder_from_config(read_export_config(folder), folder)
     if trained:
         try:
             encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
@@ -104,11 +110,11 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     return encoder.eval(), encoder.preprocessing
 
 
-def encoder_from_config(config: Mapping[str, Any]) -> Encoder:
-    """Build the architecture that a timm `config.json` describes, with fresh weights."""
+def encoder_from_config(config: Mapping[str, Any], folder: Path) -> Encoder:
+    """Build the architecture that the folder's timm `config.json` describes, with fresh weights behind its split."""
     pixels = config["pretrained_cfg"]
     preprocessing = Preprocessing(int(pixels["input_size"][-1]), tuple(pixels["mean"]), tuple(pixels["std"]))
-    split, timed = config.get("split"), bool(config.get("timed"))
+    split, timed = exported_split(config, folder), bool(config.get("timed"))
     return Encoder(config["architecture"], config.get("model_args", {}), preprocessing, split, timed)
 
 
@@ -122,12 +128,12 @@ def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def _feature_count(backbone: nn.Module, architecture: str, size_px: int) -> int:
+def _feature_count(backbone: nn.Module, architecture: str, size_px: int, channels: int) -> int:
     """Width of the features, from one blank image: what timm reports is not what every family returns."""
     was_training = backbone.training
     try:
         with torch.no_grad():
-            features = backbone.eval()(torch.zeros(1, 3, size_px, size_px))
+            features = backbone.eval()(torch.zeros(1, channels, size_px, size_px))
     except (AssertionError, RuntimeError) as error:
         raise UserError(
             f"{architecture} cannot take {size_px} px images: {_first_line(error)}; "

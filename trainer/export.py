@@ -1,6 +1,7 @@
 """Write an encoder as a folder that timm loads by itself, and believe it only after reloading and comparing.
 
 model.safetensors + config.json   `timm.create_model("local-dir:FOLDER", pretrained=True)`
+flow.safetensors + flow.json      the learned change of colours that the encoder's split begins with, if it has one
 heads.safetensors                 the objective's other weights (projection heads), by their names in training
 viewmill.json                     what made it: data roots, config, images seen
 """
@@ -21,12 +22,14 @@ from torch import Tensor, nn
 
 from learning.checkpoint import load_newest, save_tensors
 from manifests.errors import UserError, explained
-from trainer.config import parse_config
+from trainer.config import RunConfig, parse_config
 from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder, SplitBackbone, load_encoder
+from trainer.flow_file import write_flow
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
 from trainer.run import read_pinned
+from trainer.splits import FlowSplit
 from trainer.timed import TimedBackbone
 
 _TOLERANCE = 1e-5  # same weights, same machine: anything above is another network
@@ -46,6 +49,8 @@ def export(objective: Objective, folder: Path, provenance: Mapping[str, Any]) ->
             part.mkdir(parents=True)
             save_tensors(_contiguous(encoder.backbone.state_dict()), part / "model.safetensors")
             save_tensors(_heads(objective), part / "heads.safetensors")
+            if isinstance(encoder.cut, FlowSplit):
+                write_flow(part, encoder.cut.learned, {"made_by": dict(provenance)})
             _write_json(part / "config.json", timm_config(encoder))
             _write_json(part / "viewmill.json", provenance)
             _check_reload(encoder, part)
@@ -65,11 +70,18 @@ def export_run(run: Path, out: Path) -> int:
     if found is None:
         raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
     images_seen, state = found
-    config = parse_config(saved["config"], str(run)).model_copy(update={"init": None})
+    config = without_sources(parse_config(saved["config"], str(run)))
     objective = build_objective(config, DataFacts(**saved["data_facts"]))
     objective.load_state_dict(state["ema"] or state["objective"])
     export(objective, out, {**saved, "images_seen": images_seen})
     return images_seen
+
+
+def without_sources(config: RunConfig) -> RunConfig:
+    """Return the config without the files that a run began with: a checkpoint holds what it took from them."""
+    flow = config.encoder.flow.model_copy(update={"weights": None})
+    encoder = config.encoder.model_copy(update={"flow": flow})
+    return config.model_copy(update={"init": None, "encoder": encoder})
 
 
 def timm_config(encoder: Encoder) -> dict[str, Any]:
@@ -97,7 +109,7 @@ def timm_config(encoder: Encoder) -> dict[str, Any]:
         "num_features": encoder.dimensions,
         "global_pool": _pool(model),
         "model_args": {**encoder.arguments},
-        **({"split": encoder.split} if encoder.split else {}),
+        **(encoder.cut.described() if encoder.cut else {}),
         **({"timed": True} if encoder.timed else {}),
         "pretrained_cfg": pretrained,
     }
@@ -131,13 +143,11 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _check_reload(encoder: Encoder, folder: Path) -> None:
     """Compare features of the reloaded network with this one's on images that no batch statistics touch."""
     is_timms = encoder.split is None and not encoder.timed  # timm knows neither two backbones nor times
-    reloaded = (
-        timm.create_model(f"local-dir:{folder}", pretrained=True) if is_timms else load_encoder(folder)[0].backbone
-    )
+    reloaded = timm.create_model(f"local-dir:{folder}", pretrained=True) if is_timms else load_encoder(folder)[0]
     size = encoder.preprocessing.size_px
     images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
     with torch.no_grad():
-        mine = encoder.backbone.cpu().eval()(images)
+        mine = encoder.cpu().eval()(images)
         difference = (mine - reloaded.eval()(images)).abs().max().item()
     if not difference <= _TOLERANCE:
         raise RuntimeError(f"{folder}: the reloaded encoder's features differ by {difference:.2g}, above {_TOLERANCE}")

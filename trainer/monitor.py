@@ -24,6 +24,7 @@ from manifests.errors import explained
 from manifests.target import replaced
 from trainer.collapse import code_warnings
 from trainer.config import RunConfig
+from trainer.view_warnings import view_warnings
 
 _COLLAPSED_STD = 0.1  # of 1 for embeddings spread over the sphere
 _STARVED_FRACTION = 0.1
@@ -167,7 +168,7 @@ def warnings(line: Mapping[str, Any]) -> list[str]:
         )
     if line["data_wait_fraction"] > _STARVED_FRACTION:
         found.append(f"training waits for data {line['data_wait_fraction']:.0%} of the time: raise data.workers")
-    return found + code_warnings(line)
+    return found + code_warnings(line) + view_warnings(line)
 
 
 def truncate_after(path: Path, images_seen: int) -> float:

@@ -33,6 +33,12 @@ class SimClrConfig(ContrastiveConfig):
     name: Literal["simclr"] = "simclr"
 
 
+class PatchesConfig(ContrastiveConfig):
+    name: Literal["patches"] = "patches"
+    whole_px: int = Field(default=64, ge=8, le=4096)  # side of the image that two patches of encoder.size_px are cut of
+    distance_px: int = Field(default=16, ge=0)  # from one to the other, along one axis
+
+
 class SupConConfig(ContrastiveConfig):
     name: Literal["supcon"] = "supcon"
     positives: Literal["label", "group"] = "label"
@@ -154,6 +160,23 @@ class SynClrConfig(ProjectionConfig):
     teacher_temperature: float = Field(default=0.05, gt=0)
 
 
+class LearnedViewsConfig(ProjectionConfig):
+    name: Literal["learned_views"] = "learned_views"
+    temperature: float = Field(default=0.07, gt=0)
+    information_weight: float = Field(default=1.0, ge=0)  # 0: the flow learns from labels alone
+    label_weight: float = Field(default=1.0, ge=0)  # 0: from nothing but hiding
+    label_fraction: Share = 1.0  # of things whose label the flow may see
+    flow_rate: float = Field(default=0.3, gt=0)  # learning rate of the flow, of the encoders'
+    least_nats: float = Field(default=0.5, ge=0)  # I_NCE below which the views share too little
+    guard: bool = True  # make the flow give way there; without, it is only said
+
+    @model_validator(mode="after")
+    def _flow_learns(self) -> LearnedViewsConfig:
+        if not self.information_weight and not self.label_weight:
+            raise ValueError("information_weight and label_weight are 0; expected one above it")
+        return self
+
+
 class SupervisedConfig(_Section):
     name: Literal["supervised"] = "supervised"
 
@@ -206,6 +229,8 @@ AnyObjective = Annotated[
     | SynClrConfig
     | SimSiamConfig
     | ByolConfig
+    | LearnedViewsConfig
+    | PatchesConfig
     | SupervisedConfig
     | DrlConfig
     | AutoencoderConfig
