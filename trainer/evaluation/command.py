@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
+from manifests.errors import UserError
 from manifests.target import check_file, local_path, replaced
 from trainer.evaluation.one_method import remark_on_code
 from trainer.evaluation.suite.command import SuiteRequest, comparison_lines, is_results, side_by_side, suite_lines
@@ -23,8 +24,6 @@ DEFAULT_SET = "clipart26"
 RESULTS = Path("out/results")
 Checkpoint = Annotated[Path, typer.Argument(parser=local_path, help="finished run, or exported encoder")]
 JsonFile = Annotated[Path | None, typer.Option(parser=local_path, help="also write the JSON to this file")]
-
-
 Results = Annotated[
     Path, typer.Option("--results", parser=local_path, help="with --suite: folder that rows are added to")
 ]
@@ -44,7 +43,9 @@ def evaluate(
     ] = DEFAULT_SET,
     split: Annotated[Split, typer.Option(help="dev to choose anything, test to publish")] = Split.dev,
     seed: Annotated[int, typer.Option(help="draws random weights")] = 0,
-    baselines: Annotated[bool, typer.Option(help="also score random weights, pixels and ImageNet's features")] = True,
+    baselines: Annotated[
+        bool, typer.Option(help="without --suite: also score random weights, pixels and ImageNet's features")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
     out: JsonFile = None,
     suite: Annotated[
@@ -62,7 +63,7 @@ def evaluate(
         asked = SuiteRequest(checkpoint, suite, dataset, split, seed, size_px, results)
         _say(asked.run(out, _announce), suite_lines, as_json, out)
         return
-    _check([Path(checkpoint)], out)
+    _check([local_path(checkpoint)], out)
     from trainer.evaluation.evaluate import evaluate as run
 
     scored = run(checkpoint, dataset=dataset, split=split, seed=seed, with_baselines=baselines, progress=_announce)
@@ -91,6 +92,8 @@ def compare(
         found = side_by_side(checkpoints, suite, dataset, split, out, plot)
         _say(found, comparison_lines, as_json, out)
         return
+    if plot:
+        raise UserError(f"--plot draws recorded results, and {checkpoints[0]} holds none: `evaluate … --suite` records")
     _check(checkpoints, out)
     if remark := remark_on_code(checkpoints):
         print(f"warning: {remark}", file=sys.stderr)

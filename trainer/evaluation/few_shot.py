@@ -24,7 +24,7 @@ def predict_few_shot(
 ) -> NDArray[np.int64]:
     """Predict every part's images by ridge regression on `shots` images a class; `draw` says which. -1 elsewhere.
 
-    The penalty is the number of features: the mean of the Gram matrix's diagonal over that of one image.
+    The penalty is the number of features, which is the mean diagonal of the Gram matrix between the images.
     """
     targets, found = torch.from_numpy(labels), np.full_like(labels, -1)
     for part in parts:

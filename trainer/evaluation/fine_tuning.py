@@ -48,7 +48,7 @@ class Classifier(nn.Module):
     def __init__(self, encoder: Encoder, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.dimensions, classes)
+        self.head = nn.Linear(encoder.dimensions, classes, device=next(encoder.parameters()).device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -86,11 +86,13 @@ def fine_tune(
     pixels, targets = fitted(images, encoder.preprocessing.size_px), torch.from_numpy(labels)
     optimizer = adamw(parameter_groups(model, weight_decay=settings.weight_decay), learning_rate=0.0)
     batch, total = min(settings.batch_images, len(labels)), settings.total_images(len(labels))
-    for seen in range(0, total, batch):
-        rows = _drawn(len(labels), seen, batch, seed)
-        seeds = integers(derive(seed, f"fine-tuning crops {seen}"), "crops", 2**62, (batch,))
-        set_learning_rate(optimizer, _learning_rate(seen + batch, total + batch, settings))
-        _step(model, optimizer, pixels[rows], torch.from_numpy(seeds), targets[rows])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of what the architecture itself draws, such as dropped paths
+        for seen in range(0, total, batch):
+            rows = _drawn(len(labels), seen, batch, seed)
+            seeds = integers(derive(seed, f"fine-tuning crops {seen}"), "crops", 2**62, (batch,))
+            set_learning_rate(optimizer, _learning_rate(seen + batch, total + batch, settings))
+            _step(model, optimizer, pixels[rows], torch.from_numpy(seeds), targets[rows])
     return model.eval()
 
 

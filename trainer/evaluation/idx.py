@@ -7,16 +7,15 @@ compression, so that the data set's root depends on no library's version.
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 from numpy.typing import NDArray
 
@@ -96,21 +95,38 @@ def pairs(source: Path) -> Iterator[tuple[str, Path, Path]]:
 
 def build(out: Path, source: Path, scratch: Path, *, name: str, label_names: list[str], licence: str | None) -> str:
     """Build the data set at `out` and return its root."""
-    for split, images, labels in sorted(pairs(source), key=lambda pair: pair[0] != "train"):
-        pixels, named = read_idx(images), read_idx(labels)
-        if pixels.ndim != 3 or named.shape != pixels.shape[:1]:
-            raise CorruptError(f"{images}: {pixels.shape} images and {named.shape} labels; expected [N, H, W] and [N]")
-        encoded = pa.array([{"bytes": plain_png(image)} for image in pixels], pa.struct([("bytes", pa.binary())]))
-        columns = {"image": encoded, "label": named.astype(np.int64), "split": [split] * len(named)}
-        pq.write_table(pa.table(columns), scratch / f"{name}-{'1' if split == 'test' else '0'}-{images.name}.parquet")
+    found = sorted(pairs(source), key=lambda pair: pair[0] != "train")
+    (scratch / "images").mkdir(parents=True)
+    with (scratch / "table.jsonl").open("w", encoding="utf-8") as table:
+        for split, images, labels in found:
+            for row in _written(split, images, labels, scratch / "images"):
+                table.write(json.dumps(row) + "\n")
     facts = CardFacts(
         summary=f"Gray images with labels, {name}, out of idx files.",
-        sources=[f"{path.name} and {labels.name}" for _, path, labels in pairs(source)],
+        sources=[f"{images.name} and {labels.name}" for _, images, labels in found],
         command="python -m trainer.evaluation.idx OUT",
     )
     return adopt(
-        scratch, out, name=name, licence=licence, label_names=label_names, groups_per_shard=GROUPS_PER_SHARD, card=facts
+        scratch / "images",
+        out,
+        table=scratch / "table.jsonl",
+        name=name,
+        licence=licence,
+        label_names=label_names,
+        groups_per_shard=GROUPS_PER_SHARD,
+        card=facts,
     )
+
+
+def _written(split: str, images: Path, labels: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    """Write each image as a file and yield what is said of it."""
+    pixels, named = read_idx(images), read_idx(labels)
+    if pixels.ndim != 3 or named.shape != pixels.shape[:1]:
+        raise CorruptError(f"{images}: {pixels.shape} images and {named.shape} labels; expected [N, H, W] and [N]")
+    for number, (image, label) in enumerate(zip(pixels, named.tolist(), strict=True)):
+        file = f"{split}-{number:06d}.png"
+        (folder / file).write_bytes(plain_png(image))
+        yield {"file": file, "label": label, "split": split}
 
 
 def fashion_folder(scratch: Path) -> Path:

@@ -78,11 +78,12 @@ def read_pool(source: str | Path) -> Pool:
         raise CorruptError(
             f"{source}: near-duplicates in several splits, x_component {leaked[:5].tolist()}: build anew"
         )
-    return Pool(dataset, table, pc.fill_null(table["label"], -1).to_numpy(), splits, components)
+    labels = np.array(pc.fill_null(table["label"], -1).to_numpy())  # a copy: torch wants what may be written to
+    return Pool(dataset, table, labels, splits, components)
 
 
 def _components(table: pa.Table) -> NDArray[np.int64]:
     if _COMPONENT in table.column_names and not table[_COMPONENT].null_count:
-        return np.asarray(table[_COMPONENT].to_numpy(), np.int64)
+        return np.array(table[_COMPONENT].to_numpy(), np.int64)
     keys = np.array(table["key"].to_pylist(), np.str_)  # one a group, also where data sets were merged
     return np.asarray(np.unique(keys, return_inverse=True)[1], np.int64)

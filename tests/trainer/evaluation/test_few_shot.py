@@ -1,4 +1,4 @@
-"""A handful of labels: ridge and prototypes against scikit-learn, episodes without near-duplicates, honest intervals."""
+"""A handful of labels: ridge and prototypes against scikit-learn, episodes without near-duplicates."""
 
 import numpy as np
 import pytest

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from manifests.errors import UserError
+from manifests.target import local_path
 from trainer.exported import export_folder
 
 NAMES = (
@@ -41,4 +40,4 @@ def check_subject(name: str) -> None:
     kind, colon, rest = name.partition(":")
     if name in ("pixels", "imagenet") or (colon and kind == "timm"):
         return
-    export_folder(Path(rest if colon and kind == "random" else name))
+    export_folder(local_path(rest if colon and kind == "random" else name))
