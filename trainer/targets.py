@@ -5,10 +5,12 @@ In the order of the stream's `rows`: data set by data set, group by group, view 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manifests.dataset import DataSet
@@ -39,41 +41,43 @@ def read_targets(datasets: Sequence[DataSet], column: str) -> Targets:
 
     Raises: UserError where no row has it, or where rows differ in how many numbers they have.
     """
-    rows = [row for dataset in datasets for row in _rows(dataset, column)]
+    columns = ["key", "class_id", column, *(["walks"] if column == "alphas" else [])]
+    table = pa.concat_tables([dataset.rows(columns, ok_only=True) for dataset in datasets])
     where = datasets[0].url
-    if all(row[column] is None for row in rows):
+    if table[column].null_count == len(table):
         raise UserError(f"{where}: no row has {column}: {_REMEDY[column]}")
-    names = _walks(rows) if column == "alphas" else _places(rows, column, where)
-    values = np.array([_values(row, column, names) for row in rows], np.float32)
-    classes = np.array([-1 if row["class_id"] is None else row["class_id"] for row in rows], np.int64)
-    return Targets(values, names, classes)
+    values, names = _along_walks(table) if column == "alphas" else _numbers(table, column, where)
+    return Targets(values, names, pc.fill_null(table["class_id"], -1).to_numpy().astype(np.int64))
 
 
-def _rows(dataset: DataSet, column: str) -> list[dict[str, Any]]:
-    columns = ["key", "view", "class_id", column, *(["walks"] if column == "alphas" else [])]
-    found: list[dict[str, Any]] = dataset.rows(columns, ok_only=True).to_pylist()
-    return found
+def _along_walks(table: pa.Table) -> tuple[NDArray[np.float32], list[str]]:
+    """A column for each walk that any view went along."""
+    steps = [
+        dict(zip(walks or [], alphas or [], strict=True))
+        for walks, alphas in zip(table["walks"].to_pylist(), table["alphas"].to_pylist(), strict=True)
+    ]
+    names = sorted({name for one in steps for name in one})
+    return np.array([[one.get(name, 0.0) for name in names] for one in steps], np.float32), names
 
 
-def _walks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({name for row in rows for name in row["walks"] or []})
+def _numbers(table: pa.Table, column: str, where: str) -> tuple[NDArray[np.float32], list[str]]:
+    """Lists of one length, as a matrix."""
+    lists = table[column].combine_chunks()
+    lengths = pc.list_value_length(lists)
+    known = lists.is_valid().to_numpy(zero_copy_only=False)
+    wide = _one_length(table, lengths, column, where)
+    if column == "latent" and not known.all():
+        key = table["key"][int(np.flatnonzero(~known)[0])].as_py()
+        raise UserError(f"{where}: {key} has no latent, other rows have; {_REMEDY[column]} alone")
+    values = np.zeros((len(table), wide), np.float32)
+    values[known] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, wide)
+    return values, [f"{column}[{place}]" for place in range(wide)]
 
 
-def _places(rows: Sequence[Mapping[str, Any]], column: str, where: str) -> list[str]:
-    lengths = {len(row[column]): row["key"] for row in rows if row[column] is not None}
-    if len(lengths) > 1:
-        told = ", ".join(f"{length} in {key}" for length, key in sorted(lengths.items()))
-        raise UserError(f"{where}: {column} has {told} numbers; expected equally many in all rows")
-    absent = [row["key"] for row in rows if row[column] is None]
-    if column == "latent" and absent:
-        raise UserError(f"{where}: {absent[0]} has no latent, other rows have; {_REMEDY[column]} alone")
-    return [f"{column}[{place}]" for place in range(next(iter(lengths)))]
-
-
-def _values(row: Mapping[str, Any], column: str, names: Sequence[str]) -> list[float]:
-    if row[column] is None:
-        return [0.0] * len(names)
-    if column != "alphas":
-        return list(row[column])
-    far = dict(zip(row["walks"], row["alphas"], strict=True))
-    return [float(far.get(name, 0.0)) for name in names]
+def _one_length(table: pa.Table, lengths: pa.Array, column: str, where: str) -> int:
+    found = lengths.unique().drop_null().to_pylist()
+    if len(found) == 1:
+        return int(found[0])
+    places = [(length, pc.index(lengths, pa.scalar(length, lengths.type)).as_py()) for length in sorted(found)]
+    told = ", ".join(f"{length} in {table['key'][place].as_py()}" for length, place in places)
+    raise UserError(f"{where}: {column} has {told} numbers; expected equally many in all rows")
