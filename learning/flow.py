@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 Kind = Literal["additive", "affine"]
+_TINY = 1e-24  # so that a root has a gradient at no rotation at all
 _LARGEST_LOG_SCALE = 0.5  # of one coupling: few enough bits are lost that float32 inverts to 1e-5
 
 
@@ -61,7 +62,7 @@ class PixelFlow(nn.Module):
 
 
 class Rotation(nn.Module):
-    """A rotation of the three channels: the matrix exponential of a skew-symmetric matrix."""
+    """A rotation of the three channels about an axis, by its length in radians (Rodrigues' formula)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,8 +73,9 @@ class Rotation(nn.Module):
         zero = torch.zeros_like(self.angles[0])
         a, b, c = self.angles.unbind()
         skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero]).view(3, 3)
-        rotation: Tensor = torch.linalg.matrix_exp(skew)
-        return rotation
+        angle = (self.angles.square().sum() + _TINY).sqrt()
+        turns = torch.sinc(angle / torch.pi) * skew + 0.5 * torch.sinc(angle / (2 * torch.pi)).square() * (skew @ skew)
+        return torch.eye(3, dtype=skew.dtype, device=skew.device) + turns
 
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels @ self.matrix().T

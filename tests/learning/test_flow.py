@@ -58,7 +58,10 @@ def test_a_pixel_goes_by_its_own_colour_alone():
 def test_it_begins_as_the_identity_and_every_parameter_can_learn():
     flow = PixelFlow(SHAPES[1])
     images = torch.rand(2, 3, 4, 4)
-    assert torch.equal(flow(images)[0], images)
+    views = flow(images)[0]
+    assert torch.equal(views, images)
+    views.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in flow.parameters())
     flow = flow_of(SHAPES[1])
     views, log_determinant = flow(images)
     (views.square().sum() + log_determinant.sum()).backward()
@@ -72,6 +75,9 @@ def test_a_rotation_keeps_lengths_and_orientation():
     matrix = rotation.matrix()
     assert torch.allclose(matrix @ matrix.T, torch.eye(3, dtype=torch.float64), atol=1e-12)
     assert torch.linalg.det(matrix).item() == pytest.approx(1.0, abs=1e-12)
+    a, b, c = rotation.angles.tolist()
+    skew = torch.tensor([[0, -c, b], [c, 0, -a], [-b, a, 0]], dtype=torch.float64)
+    assert torch.allclose(matrix, torch.linalg.matrix_exp(skew), atol=1e-12)
 
 
 def test_half_precision_around_it_does_not_cost_the_inverse():

@@ -103,7 +103,8 @@ class LearnedViews(Objective):
 
     def after_step(self, images_seen: int) -> None:
         assert self._nats is not None
-        self.running_nats.lerp_(self._nats.to(self.running_nats.dtype), 1 - _INERTIA)
+        nats = self._nats.to(self.running_nats.dtype).clamp(min=0)  # one bad batch must not weigh as much as ten
+        self.running_nats.lerp_(nats, 1 - _INERTIA)
         self.has_begun |= ~self.is_low | (images_seen >= self.begin_images)
 
     def _found(self, codes: Tensor, inputs: Inputs) -> tuple[Tensor, Report]:
