@@ -11,6 +11,7 @@ import typer
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
+from trainer.codes_command import inversion, semi_supervised, trajectory
 from trainer.evaluation.command import Checkpoint, compare, evaluate
 from trainer.exported import export_folder
 from trainer.information.command import mi
@@ -113,6 +114,9 @@ def bench_data(
 app.command()(evaluate)
 app.command()(compare)
 app.command()(mi)
+app.command()(trajectory)
+app.command()(inversion)
+app.command()(semi_supervised)
 
 
 if __name__ == "__main__":
