@@ -8,6 +8,7 @@ ENCODER = (
     "objective.hidden=128",
     "objective.dimensions=64",
     "batch_images=128",
+    "optimizer.base_learning_rate=0.002",
     "data.workers=1",
     "log_images=5000",
 )

@@ -166,7 +166,7 @@ class LearnedViewsConfig(ProjectionConfig):
     information_weight: float = Field(default=1.0, ge=0)  # 0: the flow learns from labels alone
     label_weight: float = Field(default=1.0, ge=0)  # 0: from nothing but hiding
     label_fraction: Share = 1.0  # of things whose label the flow may see
-    flow_rate: float = Field(default=0.3, gt=0)  # learning rate of the flow, of the encoders'
+    flow_rate: float = Field(default=5.0, gt=0)  # learning rate of the flow, in those of the encoders
     least_nats: float = Field(default=0.5, ge=0)  # I_NCE below which the views share too little
     guard: bool = True  # make the flow give way there; without, it is only said
 
