@@ -21,7 +21,11 @@ from manifests.errors import UserError
 from manifests.target import check_folder, local_path, replaced
 
 ENCODER = ("encoder.backbone=resnet10t", "encoder.arguments={channels: [32, 64, 96, 128]}", "encoder.size_px=32")
-NET = ("objective.net={width: 16, multipliers: [1, 2, 2], blocks: 1}", "objective.dimensions=64")
+NET = (
+    "objective.net={width: 16, multipliers: [1, 2, 2], blocks: 1}",
+    "objective.dimensions=64",
+    "ema_half_life_images=4000",
+)
 ARMS = {"drl": ("drl", NET), "vdrl": ("vdrl", NET), "simclr": ("simclr", ("batch_images=256",))}
 TRAJECTORIES = ("drl", "vdrl")
 app = new_app()

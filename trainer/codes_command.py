@@ -61,14 +61,15 @@ def inversion(
     checkpoint: Annotated[Path, typer.Argument(parser=local_path, help="finished run, or exported encoder")],
     data: Annotated[str, typer.Argument(help="data set whose rows have latents; not what an inverter learned from")],
     target: Annotated[
-        str | None, typer.Option(help="latent, edit_vector or alphas; default: what the encoder was trained on")
+        str | None,
+        typer.Option(help="latent, edit_vector, alphas or an x_ column; default: what the encoder was trained on"),
     ] = None,
     as_json: AsJson = False,
     out: Out = None,
 ) -> None:
     """Say how much of each image's latent can be read from it: R² of every number, on groups held out."""
-    if target not in (None, "latent", "edit_vector", "alphas"):
-        raise UserError(f"--target is {target!r}; expected latent, edit_vector or alphas")
+    if target not in (None, "latent", "edit_vector", "alphas") and not target.startswith("x_"):
+        raise UserError(f"--target is {target!r}; expected latent, edit_vector, alphas or a column x_…")
     from trainer.exported import export_folder
 
     export_folder(checkpoint)

@@ -209,7 +209,9 @@ class AutoencoderConfig(CodedConfig):
 
 class InvertConfig(_Section):
     name: Literal["invert"] = "invert"
-    target: Literal["latent", "edit_vector", "alphas"] = "latent"  # column of the rows that is guessed
+    target: str = Field(
+        default="latent", pattern=r"^(latent|edit_vector|alphas|x_\w+)$"
+    )  # column of the rows that is guessed; x_…: one of the maker's own, such as w
     conditional: bool = False  # guess the class that the generator was asked for as well
     class_weight: float = Field(default=1.0, ge=0)
 

@@ -37,7 +37,9 @@ class Targets(NamedTuple):
 
 
 def read_targets(datasets: Sequence[DataSet], column: str) -> Targets:
-    """Read a column of the rows of all images: latent, edit_vector or alphas; no edit and no walk are zeros.
+    """Read a column of the rows of all images: latent, edit_vector, alphas, or an x_… of the maker's own, such as w.
+
+    No edit and no walk are zeros.
 
     Raises: UserError where no row has it, or where rows differ in how many numbers they have.
     """
@@ -45,7 +47,7 @@ def read_targets(datasets: Sequence[DataSet], column: str) -> Targets:
     table = pa.concat_tables([dataset.rows(columns, ok_only=True) for dataset in datasets])
     where = datasets[0].url
     if table[column].null_count == len(table):
-        raise UserError(f"{where}: no row has {column}: {_REMEDY[column]}")
+        raise UserError(f"{where}: no row has {column}: {_REMEDY.get(column, 'take data that say it')}")
     values, names = _along_walks(table) if column == "alphas" else _numbers(table, column, where)
     return Targets(values, names, pc.fill_null(table["class_id"], -1).to_numpy().astype(np.int64))
 
@@ -61,17 +63,26 @@ def _along_walks(table: pa.Table) -> tuple[NDArray[np.float32], list[str]]:
 
 
 def _numbers(table: pa.Table, column: str, where: str) -> tuple[NDArray[np.float32], list[str]]:
-    """Lists of one length, as a matrix."""
-    lists = table[column].combine_chunks()
-    lengths = pc.list_value_length(lists)
+    """Lists of one length, or single numbers, as a matrix."""
+    lists = _as_lists(table[column].combine_chunks(), column, where)
     known = lists.is_valid().to_numpy(zero_copy_only=False)
-    wide = _one_length(table, lengths, column, where)
-    if column == "latent" and not known.all():
+    wide = _one_length(table, pc.list_value_length(lists), column, where)
+    if column != "edit_vector" and not known.all():
         key = table["key"][int(np.flatnonzero(~known)[0])].as_py()
-        raise UserError(f"{where}: {key} has no latent, other rows have; {_REMEDY[column]} alone")
+        raise UserError(f"{where}: {key} has no {column}, other rows have; take data whose rows all have it")
     values = np.zeros((len(table), wide), np.float32)
     values[known] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, wide)
     return values, [f"{column}[{place}]" for place in range(wide)]
+
+
+def _as_lists(values: pa.Array, column: str, where: str) -> pa.Array:
+    kind = values.type.value_type if pa.types.is_list(values.type) else values.type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise UserError(f"{where}: {column} is of type {values.type}; expected numbers, or lists of them")
+    if pa.types.is_list(values.type):
+        return values
+    mask = pc.is_null(values)
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(values) + 1), pa.int32()), values, mask=mask)
 
 
 def _one_length(table: pa.Table, lengths: pa.Array, column: str, where: str) -> int:

@@ -1,5 +1,6 @@
 """What the rows say of how images were made, in the order in which the stream numbers images."""
 
+import pyarrow as pa
 import pytest
 
 from manifests.commit import Group, View, commit_shard
@@ -12,8 +13,8 @@ from trainer.stream import Stream
 from trainer.targets import read_targets
 
 
-def rows_dataset(folder, rows):
-    """A data set of one shard: rows[group][view] are columns."""
+def rows_dataset(folder, rows, **types):
+    """A data set of one shard: rows[group][view] are columns, `types` those of the maker's own."""
     store = Store.open(folder, create=True)
     (folder.parent / "scratch").mkdir(exist_ok=True)
     groups = []
@@ -32,6 +33,7 @@ def rows_dataset(folder, rows):
         first_group=0,
         groups=groups,
         numerics={"encoder": "png"},
+        extra_types=types,
         scratch=folder.parent / "scratch",
     )
     shards = [VersionShard.of(record)]
@@ -80,6 +82,17 @@ def test_steps_along_walks_are_columns_by_name_and_zero_where_none_was_taken(tmp
 def test_a_view_without_an_edit_has_a_step_of_zero(tmp_path):
     dataset = rows_dataset(tmp_path / "set", [[{}, {"edit": "add", "edit_vector": [1.0, -2.0]}]])
     assert read_targets([dataset], "edit_vector").values.tolist() == [[0, 0], [1, -2]]
+
+
+def test_a_column_of_the_makers_own_may_be_guessed_such_as_w(tmp_path):
+    rows = [[{"x_w": [0.5, -1.0], "x_age": 3}], [{"x_w": [2.0, 4.0], "x_age": 7}]]
+    types = {"x_w": pa.list_(pa.float32()), "x_age": pa.int64()}
+    dataset = rows_dataset(tmp_path / "set", rows, **types)
+    assert read_targets([dataset], "x_w").values.tolist() == [[0.5, -1], [2, 4]]
+    assert read_targets([dataset], "x_age").values.tolist() == [[3], [7]]
+    words = rows_dataset(tmp_path / "words", [[{"x_name": "a"}]], x_name=pa.string())
+    with pytest.raises(UserError, match="x_name is of type string; expected numbers, or lists of them"):
+        read_targets([words], "x_name")
 
 
 def test_rows_without_what_is_wanted_are_refused_with_the_remedy(tmp_path):

@@ -67,26 +67,29 @@ def trajectory(
     Raises: UserError for an encoder without times, or a set without labels.
     """
     task = open_task(dataset, split)
-    opened = open_subject(subject, seed=seed).calibrated(task.pool)
-    if opened.encoder is None or not opened.encoder.timed:
-        raise UserError(f"{subject} is not told the time; train one with encoder.timed=true, as the preset drl does")
     if task.tuned is None:
         raise UserError(f"{dataset} has no labelled images to learn from")
-    train, validation, test = few_of(task.pool, task.tuned.train, shots), task.tuned.validation, task.tuned.test
-    validation = few_of(task.pool, validation, shots)
+    encoder, test = _timed(subject, task.pool, seed), task.tuned.test
+    train, validation = (few_of(task.pool, rows, shots) for rows in (task.tuned.train, task.tuned.validation))
     progress(f"features of {len(train) + len(validation) + len(test)} images at {len(times)} times")
-    codes = [curve_of(opened.encoder, task.pool, rows, times) for rows in (train, validation, test)]
-    sets = [Labelled(part, task.pool.labels[rows]) for part, rows in zip(codes, (train, validation, test), strict=True)]
-    by_time = []
+    rows = [train, validation, test]
+    sets = [Labelled(curve_of(encoder, task.pool, part, times), task.pool.labels[part]) for part in rows]
+    by_time, by_curve = [], {}
     for place, time in enumerate(times):
         progress(f"mlp at t = {time:g}")
         by_time.append(_scored("mlp", sets, slice(place, place + 1), task.pool, test, seeds, training))
-    by_curve = {}
     for kind in curves:
         progress(f"{kind} over all times")
         by_curve[kind] = _scored(kind, sets, slice(None), task.pool, test, seeds, training)
     root = task.pool.dataset.root
     return Trajectory(subject, dataset, root, split, shots, len(train), seeds, list(times), by_time, by_curve)
+
+
+def _timed(subject: str, pool: Pool, seed: int) -> Encoder:
+    encoder = open_subject(subject, seed=seed).calibrated(pool).encoder
+    if encoder is None or not encoder.timed:
+        raise UserError(f"{subject} is not told the time; train one with encoder.timed=true, as the preset drl does")
+    return encoder
 
 
 def few_of(pool: Pool, rows: Rows, shots: int | None) -> Rows:
