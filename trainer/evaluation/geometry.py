@@ -27,16 +27,20 @@ def alignment(first: Tensor, second: Tensor) -> NDArray[np.float64]:
 
 
 def uniformity(features: Tensor, components: NDArray[np.int64]) -> Score:
-    """Return the log of the mean Gaussian potential of all pairs, -4 at best, and its interval over components.
+    """Return the log of the mean Gaussian potential of pairs of different components, -4 at best, and its interval.
 
+    Pairs within a component are positives: drawn twice, they would pull the interval away from the estimate.
     Shapes: features [N, D], components [N]; quadratic in N.
     """
     unit = torch.nn.functional.normalize(features.double(), dim=1)
-    potential = ((unit @ unit.T - 1) * 4).exp()  # exp(-2 |x - y|²), as |x - y|² = 2 - 2 x·y
-    potential.fill_diagonal_(0.0)
     names, group = np.unique(components, return_inverse=True)
-    counts = torch.from_numpy(draw_counts(len(names))[:, group])  # how often each image comes, [R, N]
-    total, squares = counts.sum(dim=1), counts.square().sum(dim=1)
-    resampled = ((counts @ potential) * counts).sum(dim=1) / (total.square() - squares)
-    mean = float(potential.sum() / (len(unit) * (len(unit) - 1)))
+    number = torch.from_numpy(group)
+    potential = ((unit @ unit.T - 1) * 4).exp()  # exp(-2 |x - y|²), as |x - y|² = 2 - 2 x·y
+    potential[number[:, None] == number[None, :]] = 0.0
+    sizes = torch.from_numpy(np.bincount(group)).double()
+    draws = torch.from_numpy(draw_counts(len(names)))  # [R, G]
+    counts = draws[:, number]  # how often each image comes, [R, N]
+    pairs = (draws @ sizes).square() - (draws * sizes).square().sum(dim=1)  # [R]
+    resampled = ((counts @ potential) * counts).sum(dim=1) / pairs
+    mean = float(potential.sum() / (sizes.sum().square() - sizes.square().sum()))
     return interval(float(np.log(mean)), resampled.log().numpy(), len(names))

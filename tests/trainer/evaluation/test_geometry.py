@@ -19,6 +19,14 @@ def test_uniformity_is_the_log_mean_potential_of_all_pairs() -> None:
     assert found.n == 30
 
 
+def test_views_of_a_group_are_no_pair_and_pull_the_interval_nowhere() -> None:
+    rows = np.repeat(DRAW.normal(size=(30, 8)), 2, axis=0)
+    found, single = uniformity(torch.from_numpy(rows), np.arange(60) // 2), rows[::2]
+    assert found.mean == pytest.approx(uniformity(torch.from_numpy(single), np.arange(30)).mean)
+    assert found.low < found.mean < found.high
+    assert found.n == 30
+
+
 def test_features_in_one_place_are_not_uniform_and_those_spread_far_are() -> None:
     one = uniformity(torch.ones(20, 8), np.arange(20))
     assert (one.low, one.mean, one.high) == pytest.approx((0, 0, 0), abs=1e-9)
