@@ -75,8 +75,8 @@ def main(
     out: Annotated[Path, typer.Option(parser=local_path, help="folder of runs and results")] = Path(
         "out/learned-views"
     ),
-    flow_images: Annotated[int, typer.Option(min=1, help="length of each flow's training")] = 60_000,
-    images: Annotated[int, typer.Option(min=1, help="length of each encoder's training")] = 100_000,
+    flow_images: Annotated[int, typer.Option(min=1, help="length of each flow's training")] = 40_000,
+    images: Annotated[int, typer.Option(min=1, help="length of each encoder's training")] = 70_000,
     label_fraction: Annotated[float, typer.Option(min=0, max=1, help="of things whose label the flow sees")] = 0.25,
     seeds: Annotated[int, typer.Option(min=1, help="training seeds of each arm; fewer than 3 are smoke")] = 3,
     jobs: Annotated[int, typer.Option(min=1, help="commands side by side")] = 1,

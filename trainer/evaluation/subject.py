@@ -113,10 +113,12 @@ def _load(encoder: Encoder, path: Path) -> None:
 
 def _fingerprint(encoder: Encoder, known: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
-    for key, value in sorted(encoder.backbone.state_dict().items()):
+    learned = {} if encoder.cut is None else {f"cut.{key}": value for key, value in encoder.cut.state_dict().items()}
+    for key, value in sorted({**encoder.backbone.state_dict(), **learned}.items()):
         digest.update(canonical_json([key, str(value.dtype), list(value.shape)]))
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    shape = [encoder.architecture, encoder.arguments, list(encoder.preprocessing), encoder.split or ""]
+    split = encoder.cut.described() if encoder.cut else ""
+    shape = [encoder.architecture, encoder.arguments, list(encoder.preprocessing), split]
     return sha256_hex(canonical_json([shape, digest.hexdigest(), dict(known)]))
 
 
