@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.errors import UserError
+from trainer.evaluation import protocol
 from trainer.evaluation.evaluate import METHODS, predicted
 from trainer.evaluation.evidence import Difference, Score, paired_difference, score
 from trainer.evaluation.features import trained
@@ -28,13 +29,14 @@ Predictions = dict[str, NDArray[np.int64]]  # method -> [S, N]
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to make or use views: what is rendered, and how an encoder learns from it."""
+    """One way to make or use views: what is rendered, or was given, and how an encoder learns from it."""
 
     name: str
     recipe: str
     config: str
     recipe_changes: tuple[str, ...] = ()
     config_changes: tuple[str, ...] = ()
+    given: str | None = None  # a data set's folder or URL, instead of one rendered from the recipe
 
     def render_command(self, out: Path) -> tuple[str, ...]:
         """Say how its data set is made."""
@@ -46,36 +48,26 @@ class Arm:
         where = ("--data", str(self.data(out)), "--out", str(self.run(out, seed)))
         return ("trainer", "pretrain", self.config, *where, *changes)
 
-    def data(self, out: Path) -> Path:
-        return out / "data" / self.name
+    def data(self, out: Path) -> Path | str:
+        return self.given or out / "data" / self.name
 
     def run(self, out: Path, seed: int) -> Path:
         return out / "runs" / f"{self.name}-{seed}"
 
 
-@dataclass(frozen=True)
-class OnData(Arm):
-    """An arm on images that are there already."""
-
-    folder: Path = Path()
-
-    def data(self, out: Path) -> Path:
-        return self.folder
+def on_data(name: str, data: str, config: str, *changes: str) -> Arm:
+    """Return an arm that trains on images that are there already."""
+    return Arm(name, "", config, config_changes=changes, given=data)
 
 
-def on_data(name: str, folder: Path, config: str, *changes: str) -> OnData:
-    """Return an arm that trains on the images of a folder."""
-    return OnData(name, "", config, config_changes=changes, folder=folder)
-
-
-def training_part(data: Path, out: Path, where: str) -> Path:
+def training_part(data: Path, out: Path, where: str) -> str:
     """Select the groups that encoders may see; all of them where no condition is given."""
     if not where:
-        return data
+        return str(data)
     part = out / "data" / "training"
     command = ("manifests", "select", str(data), str(part), "--where", where)
     run_all([("choosing training images", command, part / "dataset.json")], out, 1)
-    return part
+    return str(part)
 
 
 def _sets(changes: Iterable[str]) -> tuple[str, ...]:
@@ -84,7 +76,8 @@ def _sets(changes: Iterable[str]) -> tuple[str, ...]:
 
 def make(arms: Sequence[Arm], out: Path, *, seeds: int, jobs: int) -> None:
     """Render and train all that is missing, `jobs` commands side by side, each with its share of the cores."""
-    run_all([(arm.name, arm.render_command(out), arm.data(out) / "dataset.json") for arm in arms], out, jobs)
+    rendered = [(arm, Path(arm.data(out), "dataset.json")) for arm in arms if arm.given is None]
+    run_all([(arm.name, arm.render_command(out), made) for arm, made in rendered], out, jobs)
     run_all(
         [
             (f"{arm.name}, seed {seed}", arm.pretrain_command(out, seed), arm.run(out, seed) / "encoder")
@@ -103,17 +96,18 @@ def run_all(commands: Sequence[tuple[str, tuple[str, ...], Path]], out: Path, jo
     """
     wanted = [one for one in commands if not one[2].exists()]
     with ThreadPoolExecutor(jobs) as pool:
-        for name, code in pool.map(lambda one: (one[0], _run(one[1], out, jobs)), wanted):
+        for name, code in pool.map(lambda one: (one[0], logged(one[0], one[1], out, jobs)), wanted):
             if code != 0:
                 pool.shutdown(cancel_futures=True)
                 raise UserError(f"{name}: its command failed with exit code {code}; what it said is in {out / 'logs'}")
             print(f"{name}: done", flush=True)
 
 
-def _run(command: Sequence[str], out: Path, jobs: int) -> int:
+def logged(name: str, command: Sequence[str], out: Path, jobs: int) -> int:
+    """Run a command of ours with its share of the cores, what it says in a file; return its exit code."""
     cores = len(os.sched_getaffinity(0))
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // jobs))}
-    log = out / "logs" / f"{'-'.join(Path(word).name for word in command[:4])}.log"
+    log = out / "logs" / f"{name.replace(', seed ', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         return subprocess.run(
@@ -127,9 +121,16 @@ def predictions(arms: Sequence[Arm], out: Path, examples: Examples, split: str, 
 
 
 def _predicted(arm: Arm, seed: int, out: Path, examples: Examples, split: str) -> Predictions:
-    path = out / "predictions" / f"{arm.name}-{seed}-{split}-{examples.root[:12]}.npz"
+    def fresh() -> protocol.Predictions:
+        return predicted(trained(arm.run(out, seed)), examples, f"{arm.name}, seed {seed}", print)
+
+    return kept(out / "predictions" / f"{arm.name}-{seed}-{split}-{examples.root[:12]}.npz", fresh)
+
+
+def kept(path: Path, fresh: Callable[[], protocol.Predictions]) -> Predictions:
+    """Return the predictions in a file, which are made and written where there is none."""
     if not path.exists():
-        found = predicted(trained(arm.run(out, seed)), examples, f"{arm.name}, seed {seed}", print)
+        found = fresh()
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         np.savez(part, **{method: getattr(found, method) for method in METHODS})

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.outcome import keep
 from experiments.times_plot import times_plot
 from manifests.checkout import code_commit
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
-from manifests.target import check_folder, local_path, replaced
+from manifests.target import check_folder, local_path
 
 ENCODER = ("encoder.backbone=resnet10t", "encoder.arguments={channels: [32, 64, 96, 128]}", "encoder.size_px=32")
 NET = (
@@ -69,10 +70,7 @@ def main(
         long = ("--images", str(classifier_images))
         _run(("trainer", "semi-supervised", subject, str(folder), *asked, *long), folder / "result.json")
     result = gathered(out, images)
-    with replaced(out / "results.json") as part:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    with replaced(out / "times.svg") as part:
-        part.write_text(times_plot(result), encoding="utf-8")
+    keep(out, result, times__svg=times_plot(result))
     print("\n".join(table(result)))
 
 

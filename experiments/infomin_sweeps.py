@@ -7,7 +7,6 @@ With one seed a sweep is smoke: it shows a shape, not that the shape holds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -17,13 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from experiments.arms import Arm, make, on_data, predictions, scores, training_part
+from experiments.outcome import keep
 from experiments.plot import information_plot
 from experiments.small import ENCODER, SIZE_PX
 from experiments.views_information import Views, information
 from manifests.checkout import code_commit
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
-from manifests.target import check_folder, local_path, replaced
+from manifests.target import check_folder, local_path
 from trainer.evaluation.sets import folder, load
 
 app = new_app()
@@ -80,7 +80,7 @@ RENDERED: dict[str, Callable[[], list[Point]]] = {
 _IMAGE = (*ENCODER, "augmentation=weak")
 
 
-def _on_images(knob: str, data: Path) -> list[Point]:
+def _on_images(knob: str, data: str) -> list[Point]:
     """Views that are made of one stored image."""
     made: dict[str, dict[str, tuple[str, tuple[str, ...], str]]] = {
         "crop": {
@@ -109,7 +109,7 @@ def _on_images(knob: str, data: Path) -> list[Point]:
     ]
 
 
-def points(knob: str, data: Path | None, images: int, groups: int) -> list[Point]:
+def points(knob: str, data: str | None, images: int, groups: int) -> list[Point]:
     """Lay out a sweep; pure.
 
     Raises: UserError for a knob of stored images without a data set.
@@ -163,10 +163,7 @@ def main(
         for one in chosen
     ]
     result = {"knob": knob.value, **facts, "images": images, "points": rows}
-    with replaced(out / "results.json") as part:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    with replaced(out / "information.svg") as part:
-        part.write_text(information_plot(result), encoding="utf-8")
+    keep(out, result, information__svg=information_plot(result))
     print("\n".join(table(result)))
 
 

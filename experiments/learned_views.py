@@ -17,12 +17,13 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.arms import Arm, OnData, Predictions, contrast, make, on_data, predictions, scores, training_part
+from experiments.arms import Arm, Predictions, contrast, make, on_data, predictions, scores, training_part
+from experiments.outcome import claim_lines, keep
 from experiments.small import ENCODER, SIZE_PX
 from experiments.views_information import Views, information
 from manifests.checkout import code_commit
 from manifests.command_line import new_app, run_app
-from manifests.target import check_folder, local_path, replaced
+from manifests.target import check_folder, local_path
 from trainer.evaluation.sets import Examples, folder, load
 
 SETS = ("emoji", "clipart26")  # the first one carries the claim
@@ -41,7 +42,7 @@ app = new_app()
 
 
 @dataclass(frozen=True)
-class Viewer(OnData):
+class Viewer(Arm):
     """An arm that sees its images through the flow that a learner of the same seed found."""
 
     learner: Arm | None = None
@@ -52,18 +53,18 @@ class Viewer(OnData):
         return (*super().pretrain_command(out, seed), "--set", "encoder.split=flow", "--set", weights)
 
 
-def learners(data: Path, images: int, label_fraction: float) -> list[OnData]:
+def learners(data: str, images: int, label_fraction: float) -> list[Arm]:
     """Lay out the runs that learn flows; pure."""
     same = (f"images={images}", f"checkpoint_images={images}", f"objective.label_fraction={label_fraction}")
     return [on_data(f"flow-{name}", data, "learned_views", *ENCODER, *same, *own) for name, own in LEARNERS.items()]
 
 
-def viewers(data: Path, images: int, flows: Sequence[Arm]) -> list[Arm]:
+def viewers(data: str, images: int, flows: Sequence[Arm]) -> list[Arm]:
     """Lay out the runs that are compared: alike but for what they see; pure."""
     same = (*ENCODER, "augmentation=weak", f"images={images}", f"checkpoint_images={images}")
     raw = on_data("rgb", data, "cmc", *same, "encoder.split=rgb")
     learned = [
-        Viewer(name, "", "cmc", config_changes=same, folder=data, learner=flow)
+        Viewer(name, "", "cmc", config_changes=same, given=data, learner=flow)
         for name, flow in zip(LEARNERS, flows, strict=True)
     ]
     return [raw, *learned]
@@ -98,8 +99,7 @@ def main(
         "information": _shared(part, flows, out, seeds, jobs, epochs),
         "flows": {flow.name: [last_line(flow.run(out, seed)) for seed in range(seeds)] for flow in flows},
     }
-    with replaced(out / "results.json") as file:
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep(out, result)
     print("\n".join(table(result)))
 
 
@@ -116,7 +116,7 @@ def _claims(found: dict[str, Predictions], examples: Examples, method: str) -> d
     return {name: contrast(found, a, b, examples, method).to_dict() for name, (a, b) in CLAIMS.items()}
 
 
-def _shared(part: Path, flows: Sequence[Arm], out: Path, seeds: int, jobs: int, epochs: int) -> dict[str, Any]:
+def _shared(part: str, flows: Sequence[Arm], out: Path, seeds: int, jobs: int, epochs: int) -> dict[str, Any]:
     learned = [
         Views(f"{flow.name}-{seed}", part, f"flow:{flow.run(out, seed)}", SIZE_PX)
         for seed in range(seeds)
@@ -141,8 +141,7 @@ def table(result: dict[str, Any]) -> list[str]:
         cells = [_cell(one["scores"][arm]) for one in result["sets"].values()]
         lines.append(f"| {arm} | {' | '.join(cells)} | {_nats(result['information'], arm)} |")
     for name, one in result["sets"].items():
-        lines += ["", f"| claim on {name}, linear probe | points | could see | verdict |", "|---|---|---|---|"]
-        lines += [_claim(claim, d) for claim, d in one["claims"].get("linear", {}).items()]
+        lines += ["", *claim_lines(f"claim on {name}, linear probe", one["claims"].get("linear", {}))]
     return [*lines, "", *_remarks(result)]
 
 
@@ -153,12 +152,6 @@ def _cell(by_method: dict[str, Any]) -> str:
 def _nats(shared: dict[str, Any], arm: str) -> str:
     own = [one for name, one in shared.items() if name == arm or name.rpartition("-")[0] == f"flow-{arm}"]
     return ", ".join(f"{one['nats']['i_nce']['mean']:.2f}" for one in own)
-
-
-def _claim(name: str, d: dict[str, Any]) -> str:
-    points = f"{100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
-    verdict = "evidence" if d["is_evidence"] else "no evidence"
-    return f"| {name} | {points} | {100 * d['smallest_detectable']:.1f} | {verdict} |"
 
 
 def _remarks(result: dict[str, Any]) -> list[str]:

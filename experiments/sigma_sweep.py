@@ -6,20 +6,16 @@ generator is frozen, all arms share encoder, budget and seeds, and every anchor 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from experiments.arms import Arm, contrast, make, predictions, scores
+from experiments.arms import Arm, make, predictions
+from experiments.outcome import keep, measured, table
 from experiments.plot import sweep_plot
-from manifests.checkout import code_commit
 from manifests.command_line import new_app, run_app
-from manifests.target import check_folder, local_path, replaced
-from trainer.evaluation.evidence import Difference
+from manifests.target import check_folder, local_path
 from trainer.evaluation.sets import folder, load
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -45,17 +41,16 @@ def _name(sigma: float) -> str:
     return f"gaussian-{sigma:g}"
 
 
-def claims(found: Any, examples: Any) -> dict[str, Difference]:
-    """Compare what GenRep's claim is made of: the best middle σ with both ends, gaussian, independent and none."""
+def claims() -> dict[str, tuple[str, str]]:
+    """Name what GenRep's claim is made of, which arm above which: the middle σ and both ends, independent and none."""
     middle = _name(SIGMAS[len(SIGMAS) // 2])  # named before anything is measured, so that no arm is picked by its score
-    pairs = {
+    return {
         "middle σ above smallest": (middle, _name(SIGMAS[0])),
         "middle σ above largest": (middle, _name(SIGMAS[-1])),
         "middle σ above independent": (middle, "independent"),
         "middle σ above none": (middle, "none"),
         "independent above none": ("independent", "none"),
     }
-    return {name: contrast(found, a, b, examples) for name, (a, b) in pairs.items()}
 
 
 @app.command()
@@ -76,36 +71,10 @@ def main(
     make(chosen, out, seeds=seeds, jobs=jobs)
     examples = load(folder(SET), split)
     found = predictions(chosen, out, examples, split, seeds)
-    scored, told = scores(found, examples), claims(found, examples)
-    facts = {"commit": code_commit(), "set": SET, "split": split, "root": examples.root, "seeds": seeds}
-    result = {
-        **facts,
-        "images": images,
-        "scores": {name: {m: asdict(s) for m, s in by.items()} for name, by in scored.items()},
-        "claims": {name: d.to_dict() for name, d in told.items()},
-    }
-    with replaced(out / "results.json") as part:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    with replaced(out / "sweep.svg") as part:
-        part.write_text(sweep_plot(result, SIGMAS), encoding="utf-8")
+    result = measured(found, claims(), examples, set=SET, split=split, seeds=seeds, images=images)
+    points, axis = {sigma: _name(sigma) for sigma in SIGMAS}, "σ of the Gaussian step, in τ"
+    keep(out, result, sweep__svg=sweep_plot(result, points, ("independent", "none"), axis))
     print("\n".join(table(result)))
-
-
-def table(result: dict[str, Any]) -> Sequence[str]:
-    """Write the results as the Markdown of RESULTS.md; pure."""
-    lines = ["| arm | nearest neighbours | linear probe |", "|---|---|---|"]
-    for name, by in result["scores"].items():
-        lines.append(f"| {name} | {_score(by['knn'])} | {_score(by['linear'])} |")
-    lines += ["", "| claim, linear probe | points | could see | verdict |", "|---|---|---|---|"]
-    for name, d in result["claims"].items():
-        points = f"{100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
-        verdict = "evidence" if d["is_evidence"] else "no evidence"
-        lines.append(f"| {name} | {points} | {100 * d['smallest_detectable']:.1f} | {verdict} |")
-    return lines
-
-
-def _score(one: dict[str, Any]) -> str:
-    return f"{100 * one['mean']:.1f} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
 
 
 if __name__ == "__main__":

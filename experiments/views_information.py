@@ -16,7 +16,7 @@ class Views:
     """A kind of views on a data set, and how large they are."""
 
     name: str
-    data: Path
+    data: Path | str
     kind: str  # as `trainer mi --view` takes it
     size_px: int = 32
 

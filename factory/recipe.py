@@ -110,13 +110,8 @@ def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
 def _read(source: str) -> dict[str, Any]:
     if source.rstrip("/").endswith("dataset.json"):
         return _from_data_set(source)
-    path = settings.settings_file(source, PRESETS, "neither a .yaml file, a dataset.json nor a preset")
-    raw = _beside(settings.read_mapping(settings.read_text(path, "a recipe"), str(path)), path.parent)
-    if preset := raw.pop("preset", None):
-        if str(preset) not in presets():
-            raise UserError(f"{path}: preset: got {preset!r}{settings.nearest(str(preset), presets())}")
-        raw = settings.merge(_read(str(preset)), raw)
-    return raw
+    otherwise = "neither a .yaml file, a dataset.json nor a preset"
+    return settings.read_settings(source, PRESETS, "a recipe", otherwise, _beside)
 
 
 def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:

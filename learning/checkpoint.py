@@ -77,13 +77,13 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors.
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors; of several entries of metadata the order, and so the bytes, would be random.
 
     Raises: OSError for a full disk and the like, for which safetensors has an error of its own without a number.
     """
     try:
-        save_file(tensors, path)
+        save_file(tensors, path, metadata)
     except SafetensorError as error:
         found = _SYSTEM_ERROR.search(str(error))
         if found is None:

@@ -87,7 +87,7 @@ def _front_matter(version: VersionDoc) -> dict[str, Any]:
     synthetic = ["synthetic"] if version.kind == "rendered" else []
     return {
         **({"pretty_name": " ".join(version.name.split())} if version.name else {}),
-        **_licence(version.licence),
+        **licence_entry(version.licence),
         "tags": ["viewmill", "multi-view", "webdataset", *synthetic],
         "size_categories": [size_category(version.groups_ok)],
         **(_loading(version) if version.selection is None else {}),
@@ -109,7 +109,8 @@ def size_category(count: int) -> str:
     return f"n>{_SIZES[-1]}" if place else f"n<{_SIZES[0]}"
 
 
-def _licence(licence: str | None) -> dict[str, str]:
+def licence_entry(licence: str | None) -> dict[str, str]:
+    """Return a licence as the front matter of the Hub's cards has it; nothing for one that is not known."""
     if licence is None:
         return {}
     known = licence.lower() in _LICENCES
@@ -124,7 +125,7 @@ def _features(version: VersionDoc) -> list[dict[str, Any]]:
 
 
 def _body(version: VersionDoc, facts: CardFacts) -> Iterator[str]:
-    yield f"# {_one_line(version.name) or 'A multi-view data set'}\n"
+    yield f"# {escaped(version.name) or 'A multi-view data set'}\n"
     if facts.summary:
         yield f"{facts.summary}\n"
     yield f"{version.groups_ok:,} groups of {version.views_per_group} views ({version.views_ok:,} images, "
@@ -132,17 +133,17 @@ def _body(version: VersionDoc, facts: CardFacts) -> Iterator[str]:
     if version.kind == "rendered":
         yield "All images were made by a generator: they show no real person, place or event.\n"
     yield f"Root: `{version.root()}` (generation {version.generation})\n"
-    yield from _section("Labels", [f"{number}: {_one_line(name)}" for number, name in enumerate(version.label_names)])
+    yield from _section("Labels", [f"{number}: {escaped(name)}" for number, name in enumerate(version.label_names)])
     if version.selection is None:
         yield _LOADING.replace("FIRST_VIEW", view_members(version)[0])
     else:
-        yield _VIEW.format(parent=version.parent, where=_one_line(version.selection.where))
+        yield _VIEW.format(parent=version.parent, where=escaped(version.selection.where))
     yield from _section("Sources", facts.sources)
     if facts.command:
         yield f"## Made by\n\n    {facts.command}\n"
 
 
-def _one_line(text: str) -> str:
+def escaped(text: str) -> str:
     """Keep a name from other people's table from being a heading, a link or HTML of the card."""
     return re.sub(r"([\\`<\[\]])", r"\\\1", " ".join(text.split()))
 

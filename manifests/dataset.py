@@ -21,6 +21,7 @@ from manifests.cache import ShardCache
 from manifests.canonical import sha256_hex
 from manifests.documents import ShardFile, VersionDoc, VersionShard
 from manifests.errors import CorruptError, UserError
+from manifests.handles import Handle, Handles
 from manifests.images import decode_image
 from manifests.places import Homes, read_places
 from manifests.rows import read_row_schema, read_rows
@@ -66,6 +67,7 @@ class DataSet:
         self.homes = homes
         self.cache = cache
         self._bits = bits
+        self._handles = Handles(self._open_shard)
         self._positions = {(s.stream_id, s.index): position for position, s in enumerate(version.shards)}
 
     def rows(
@@ -189,10 +191,19 @@ class DataSet:
 
         Raises: CorruptError naming shard and offset.
         """
+        handle = self._handles.get(position)
+        if min(offset, size) < 0 or offset + size > handle.size_bytes:
+            ends = f"ends at byte {handle.size_bytes}: {size} bytes at {offset} are wanted"
+            raise CorruptError(f"{self.url}/{self._shard(position).shard.name} {ends}")
+        data = handle.read(offset, size)
+        if len(data) != size:
+            raise CorruptError(f"{self.url}/{self._shard(position).shard.name} was cut while it was read at {offset}")
+        return data
+
+    def _open_shard(self, position: int) -> Handle:
         file = self._shard(position).shard
-        if offset < 0 or size < 0 or offset + size > file.size:
-            raise CorruptError(f"{self.url}/{file.name} ends at byte {file.size}: {size} bytes at {offset} are wanted")
-        return self._opened(file, lambda path: _read(path, offset, size))
+        is_in_place = self.homes.of(file.name).is_local
+        return self._opened(file, lambda path: Handle(path, is_in_place=is_in_place))
 
     def image(self, row: Mapping[str, Any]) -> NDArray[np.uint8]:
         """Decode the image of a row.
@@ -213,12 +224,6 @@ class DataSet:
             return decode_image(data)
         except CorruptError as error:
             raise CorruptError(f"{where}: {error}") from error
-
-
-def _read(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def open_dataset(url: str | Path, *, root: str | None = None, cache: ShardCache | None = None) -> DataSet:

@@ -9,7 +9,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,9 @@ from pydantic import BaseModel, ValidationError
 from manifests.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+Beside = Callable[[dict[str, Any], Path], dict[str, Any]]
+
+MAX_NAMES = 60  # that an error lists
 
 _BRANCH = re.compile(r"int|float|str|bool|(constrained-|function-|literal|tuple|list|dict).*")
 
@@ -52,6 +55,24 @@ def settings_file(source: str, presets: Path, otherwise: str) -> Path:
     if source not in names:
         raise UserError(f"{source}: {otherwise}{nearest(source, names)}")
     return presets / f"{source}.yaml"
+
+
+def read_settings(
+    source: str, presets: Path, what: str, otherwise: str, beside: Beside | None = None
+) -> dict[str, Any]:
+    """Read a file or a preset, laid over the preset that its key `preset` names; `beside` may place what it refers to.
+
+    Raises: UserError in one line, with the nearest preset.
+    """
+    path = settings_file(source, presets, otherwise)
+    values = read_mapping(read_text(path, what), str(path))
+    values = values if beside is None else beside(values, path.parent)
+    below = values.pop("preset", None)
+    if below is None:
+        return values
+    if str(below) not in preset_names(presets):
+        raise UserError(f"{path}: preset: got {below!r}{nearest(str(below), preset_names(presets))}")
+    return merge(read_settings(str(below), presets, what, otherwise, beside), values)
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +150,9 @@ def _problem(model: type[BaseModel], error: Mapping[str, Any]) -> _Problem:
     if error["type"] == "union_tag_invalid":
         tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")
         by = error["ctx"]["discriminator"].strip("'").removesuffix("()").lstrip("_")
-        return _Problem(f"{key}.{by}", f"got {tag!r}, expected ", f"one of {', '.join(known)}")
+        close = difflib.get_close_matches(tag, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return _Problem(f"{key}.{by}", f"got {tag!r}, expected ", f"one of {', '.join(known)}{hint}")
     if error["type"] == "missing":
         return _Problem(key, "", "missing; it must be given")
     if error["type"] == "too_short":
@@ -155,12 +178,12 @@ def _is_branch(model: type[BaseModel], above: Sequence[str | int], part: str | i
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the closest known names, or all of them where none is close."""
+    """Return a hint that names the closest known name, or all of them where none is close and they are few."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; known here: {', '.join(names)}" if names else ""
+    return f"; known here: {', '.join(names)}" if 0 < len(names) <= MAX_NAMES else ""
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> set[str]:

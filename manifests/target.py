@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 import uuid
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manifests.errors import UserError, explained, remedy
+from manifests.errors import ConflictError, UserError, explained, remedy
 
 
 def local_path(text: str | Path) -> Path:
@@ -43,6 +44,26 @@ def check_file(path: Path) -> None:
     check_folder(path.parent)
     if path.is_dir():
         raise UserError(f"{path}: there is a folder of that name: choose another file")
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep every other process from working on a run's folder, which is made; a killed one leaves nothing behind.
+
+    Raises: ConflictError where another is at work.
+    """
+    with explained(str(folder), is_target=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise ConflictError(f"{folder}: another process is working on this run; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What several test folders share: a real S3 server on this machine, and Hugging Face kept off the network."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +56,11 @@ def ray_cluster() -> Iterator[None]:
         stop = start_ray(None, cpus=2)
         yield
         stop()
+
+
+@pytest.fixture(autouse=True)
+def accelerate_begins_anew() -> Iterator[None]:
+    """Let each test choose its precision: Accelerate keeps the first one that a process asks for."""
+    yield
+    if (state := sys.modules.get("accelerate.state")) is not None:
+        state.AcceleratorState._reset_state()

@@ -79,14 +79,14 @@ def export(
     """Write the encoder of a run, finished or not, as a folder that timm loads."""
     check_folder(out.parent)
     from trainer.export import export_run
+    from trainer.onnx import check_installed, export_onnx
 
+    if onnx:
+        check_installed()
     images_seen = export_run(run, out)
     print(f"{out}: the encoder after {images_seen} images; timm.create_model('local-dir:{out}', pretrained=True)")
     if onnx:
-        from trainer.encoders import load_encoder
-        from trainer.onnx import export_onnx
-
-        difference = export_onnx(load_encoder(out)[0], out / "encoder.onnx")
+        difference = export_onnx(out)
         print(f"{out / 'encoder.onnx'}: features differ by {difference:.1e} in onnxruntime")
 
 

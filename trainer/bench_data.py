@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
-from manifests.dataset import DataSet, decode_image, open_dataset
-from trainer.config import RunConfig
-from trainer.stream import Stream
+import numpy as np
 
-WARM_UP_BATCHES = 2
+from manifests.dataset import DataSet, open_dataset
+from trainer.config import RunConfig
+from trainer.decode import decode_into
+from trainer.stream import Batch, Stream
+
 ROUNDS = 5
+_AT_ONCE = 64  # images that a thread decodes into one array, as the loader's do
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,33 @@ def bench_data(config: RunConfig, urls: Sequence[str], images: int) -> Rates:
         size_px=data.size_px,
         workers=data.workers,
     )
-    stored = _stored(datasets[0], images)
+    stored = stored_images(datasets[0], images)
     batches = max(1, images // config.batch_images)
+    decode_all(stored, stream.size, data.workers)
     loader, decoding = [], []
-    with closing(iter(stream)) as batch_iterator:
-        list(islice(batch_iterator, WARM_UP_BATCHES))
-        for _ in range(ROUNDS):
-            began = time.perf_counter()
-            list(islice(batch_iterator, batches))
-            loader.append(batches * config.batch_images / (time.perf_counter() - began))
-            decoding.append(_decoded(stored, data.workers))
+    for _ in range(ROUNDS):
+        loader.append(config.batch_images * batches / loading_s(stream, batches))
+        decoding.append(len(stored) / decode_all(stored, stream.size, data.workers))
     return Rates(sorted(loader)[ROUNDS // 2], sorted(decoding)[ROUNDS // 2])
 
 
-def _stored(dataset: DataSet, images: int) -> list[bytes]:
+def loading_s(stream: Stream, batches: int) -> float:
+    """Time batches of a stream that is already going; what it holds ready before and after balances."""
+    with closing(iter(stream)) as going:
+        _pass(going, 3 * stream.batches_ahead)
+        began = time.perf_counter()
+        _pass(going, batches)
+        return time.perf_counter() - began
+
+
+def _pass(batches: Iterator[Batch], count: int) -> None:
+    """Take batches as a loop does that holds one at a time."""
+    for _ in islice(batches, count):
+        pass
+
+
+def stored_images(dataset: DataSet, images: int) -> list[bytes]:
+    """Read the first images of a data set as they are stored."""
     index = dataset.groups()
     views = index.offsets.shape[1]
     chosen = islice(((group, view) for group in range(len(index.key)) for view in range(views)), images)
@@ -70,8 +86,15 @@ def _stored(dataset: DataSet, images: int) -> list[bytes]:
     ]
 
 
-def _decoded(stored: Sequence[bytes], workers: int) -> float:
+def decode_all(stored: Sequence[bytes], size: tuple[int, int], workers: int) -> float:
+    """Decode images with a number of threads, as the loader does, and return the seconds it took."""
+
+    def decode_some(first: int) -> None:
+        some = stored[first : first + _AT_ONCE]
+        for pixels, data in zip(np.empty((len(some), *size, 3), np.uint8), some, strict=True):
+            decode_into(pixels, data)
+
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(decode_image, stored, chunksize=32))
-    return len(stored) / (time.perf_counter() - began)
+        list(pool.map(decode_some, range(0, len(stored), _AT_ONCE)))
+    return time.perf_counter() - began

@@ -6,22 +6,18 @@ Invariant: lengths are counted in images, never in steps, so that another batch 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from manifests.errors import ConflictError, UserError
-from trainer.objective_config import AnyObjective, StableRepConfig
+from manifests import settings
+from manifests.errors import ConflictError
+from trainer.objective_config import AnyObjective, MocoConfig, StableRepConfig
 
 PRESETS = Path(__file__).parent / "configs"
-_OBJECTIVES: dict[str, Any] = {
-    model.model_fields["name"].default: model for model in get_args(get_args(AnyObjective)[0])
-}
 
 
 Space = Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"]
@@ -89,7 +85,7 @@ class OptimizerConfig(_Section):
 
 
 class ProbeConfig(_Section):
-    set: str = "clipart26"  # clipart26, emoji, or a labelled data set's folder or URL
+    set: str = "clipart26"  # clipart26, emoji, or a folder or URL of a set like them: label, split, x_component
     every_images: int = Field(default=50_000, ge=1)
     images: int = Field(default=2_000, ge=50)  # of the set, at most
 
@@ -102,6 +98,7 @@ class RunConfig(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"  # auto: bfloat16 where there is such
     compile: bool = False  # slow to start, then faster
     gradient_checkpointing: bool = False  # recompute activations: less memory, a third slower
+    fully_sharded: bool = False  # FSDP2: every rank holds a part of the weights; for models beyond a device's memory
     init: str | None = None  # an export or a run whose weights to begin with
     ema_half_life_images: int | None = Field(default=None, ge=1)  # export an average of the weights; default: the last
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
@@ -124,22 +121,25 @@ class RunConfig(_Section):
     def _parts_fit_together(self) -> RunConfig:
         if self.batch_images % self.data.views or self.batch_images < 2 * self.data.views:
             raise ValueError(
-                f"batch_images is {self.batch_images}; "
-                f"expected a multiple of data.views ({self.data.views}), two groups or more"
+                f"batch_images to be a multiple of data.views ({self.data.views}), two groups or more, "
+                f"found {self.batch_images}"
             )
         is_learned = self.encoder.split == "flow" and self.encoder.flow.weights is None
         if is_learned and self.objective.name != "learned_views":
             raise ValueError("encoder.split is flow; set encoder.flow.weights, or take the learned_views preset")
         if self.warmup_images > self.images:
+            raise ValueError(f"optimizer.warmup_images of at most images ({self.images}), found {self.warmup_images}")
+        if isinstance(self.objective, MocoConfig) and self.objective.queue < self.batch_images:
             raise ValueError(
-                f"optimizer.warmup_images is {self.warmup_images}; expected images ({self.images}) or less"
+                f"objective.queue to hold a batch's keys, batch_images ({self.batch_images}) or more, "
+                f"found {self.objective.queue}"
             )
         return self
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights: all but how fast the run is, what it logs and when it gives up."""
         free = {"log_images", "checkpoint_images", "keep_checkpoints", "keep_every_images", "skip_budget"}
-        free |= {"trackers", "probe", "compile", "gradient_checkpointing"}
+        free |= {"trackers", "probe", "compile", "gradient_checkpointing", "fully_sharded"}
         return self.model_dump(
             mode="json", exclude={**dict.fromkeys(free, True), "data": {"workers", "corrupt_budget"}}
         )
@@ -160,26 +160,21 @@ class RunConfig(_Section):
 
 def preset_names() -> list[str]:
     """Return the names of the configs that ship with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return settings.preset_names(PRESETS)
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a preset or a YAML file, and apply overrides `a.b=c`, whose values are read as YAML.
 
-    Raises: UserError naming the key, the value given, and the nearest known name.
+    Raises: UserError with one line a mistake.
     """
-    values = _read(name_or_path)
-    for override in overrides:
-        _set(values, override)
-    return parse_config(values, str(name_or_path))
+    read = settings.read_settings(str(name_or_path), PRESETS, "a config", "neither a .yaml file nor a preset")
+    return parse_config(settings.override(read, overrides), str(name_or_path))
 
 
 def parse_config(values: Mapping[str, Any], where: str) -> RunConfig:
     """Check plain values; `where` stands in the error."""
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{where}: " + "; ".join(_explain(detail) for detail in error.errors())) from None
+    return settings.validated(RunConfig, values, where)
 
 
 def check_same(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: str) -> None:
@@ -197,94 +192,6 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-
-
-def _read(name_or_path: str | Path) -> dict[str, Any]:
-    is_preset = str(name_or_path) in preset_names()
-    path = PRESETS / f"{name_or_path}.yaml" if is_preset else Path(name_or_path)
-    if not path.is_file():
-        raise UserError(f"{name_or_path} is neither a file nor a preset{nearest(str(name_or_path), preset_names())}")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, for example `images: 100000`")
-    preset = values.pop("preset", None)
-    return values if preset is None else _merged(_read_preset(str(preset)), values)
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    if name not in preset_names():
-        raise UserError(f"preset {name!r} is unknown{nearest(name, preset_names())}")
-    return _read(PRESETS / f"{name}.yaml")
-
-
-def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _set(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override!r}: expected a.b=value, for example --set optimizer.weight_decay=0.1")
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise UserError(f"--set {override!r}: {parent} is a value and has no keys of its own")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override!r}: {text!r} is no YAML value") from None
-
-
-def _explain(detail: Any) -> str:
-    path = _key_path(detail["loc"])
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return _explain_name(path, detail["input"])
-    if detail["type"] == "extra_forbidden":
-        return f"{'.'.join(path)} is unknown{nearest(path[-1], _keys_beside(detail['loc']))}"
-    given = "" if detail["type"] == "value_error" else f" (given: {detail['input']!r})"
-    text = detail["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(path)}: {text}{given}" if path else text
-
-
-def _key_path(location: Sequence[str | int]) -> list[str]:
-    """Return the keys as a user writes them: pydantic names the chosen objective behind `objective`."""
-    path = [str(part) for part in location]
-    return path[:1] + path[2:] if path[:1] == ["objective"] and len(path) > 1 else path
-
-
-def _explain_name(path: Sequence[str], given: Mapping[str, Any]) -> str:
-    names = sorted(_OBJECTIVES)
-    if "name" not in given:
-        return f"{'.'.join(path)}.name is missing; expected one of {', '.join(names)}"
-    close = difflib.get_close_matches(str(given["name"]), names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{'.'.join(path)}.name is {given['name']!r}; expected one of {', '.join(names)}{hint}"
-
-
-def _keys_beside(location: Sequence[str | int]) -> list[str]:
-    section: Any = RunConfig
-    for part in location[:-1]:
-        if section is AnyObjective:
-            section = _OBJECTIVES[str(part)]
-            continue
-        annotation = AnyObjective if part == "objective" else section.model_fields[part].annotation
-        known = [choice for choice in get_args(annotation) if hasattr(choice, "model_fields")]  # of `… | None`
-        section = known[0] if known else annotation
-    return list(section.model_fields)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Say which known name was probably meant, as the end of an error."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from learning.gather import all_gather, rank
 from manifests.errors import UserError
@@ -38,13 +39,29 @@ def of_first_rank(values: Tensor) -> Tensor:
     return all_gather(values)[: len(values)]
 
 
+def check_same_start(images_seen: int, device: torch.device, folder: str) -> None:
+    """Refuse to go on from different checkpoints, as where nodes have no disk in common.
+
+    Raises: UserError with both.
+    """
+    starts = all_gather(torch.tensor([images_seen], device=device)).tolist()
+    if len(set(starts)) > 1:
+        raise UserError(
+            f"{folder}: this process would go on from {images_seen} images, the first one from {starts[0]}: give a "
+            "folder that all nodes share, or a bucket's URL; or delete this node's copy of it"
+        )
+
+
 def check_same_weights(module: nn.Module) -> None:
     """Raise RuntimeError unless every parameter has the same sum on all ranks.
 
     Buffers are not compared: a batch-norm backbone normalises each rank's images by themselves.
     """
     with torch.no_grad():
-        sums = torch.stack([p.detach().double().sum() for p in module.parameters()])  # [P]
+        parameters = [p.detach() for p in module.parameters() if not isinstance(p, DTensor)]
+        if not parameters:  # sharded: each weight is on one rank
+            return
+        sums = torch.stack([p.double().sum() for p in parameters])  # [P]
     by_rank = all_gather(sums[None])  # [world, P]
     if not torch.equal(by_rank, by_rank[:1].expand_as(by_rank)):
         raise RuntimeError("ranks hold different weights; some step was taken by some of them only: this is a bug")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from learning.augment import normalise
 from manifests.errors import CorruptError, UserError
-from trainer.config import EncoderConfig, nearest
+from manifests.settings import nearest
+from trainer.config import EncoderConfig
 from trainer.exported import export_folder, read_export_config
 from trainer.splits import Split, build_split, exported_split
 from trainer.timed import TimedBackbone
@@ -60,9 +61,9 @@ class Encoder(nn.Module):
         self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px, channels)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images in 0 … 1 as the backbone wants them."""
+        """Return images in 0 … 1 as the backbone wants them. Shapes: [n, …, 3, H, W]."""
         if self.cut is not None:
-            return self.cut.prepared(images)
+            return self.cut.prepared(images.flatten(0, -4)).reshape(images.shape)
         return normalise(images, self.preprocessing.mean, self.preprocessing.std)
 
     def forward(self, images: Tensor, times: Tensor | None = None) -> Tensor:
@@ -120,7 +121,8 @@ def encoder_from_config(config: Mapping[str, Any], folder: Path) -> Encoder:
 
 def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     if not timm.is_model(architecture):
-        raise UserError(f"timm has no backbone {architecture!r}{nearest(architecture, timm.list_models())}")
+        hint = nearest(architecture, timm.list_models()) or "; timm.list_models() names those it has"
+        raise UserError(f"timm has no backbone {architecture!r}{hint}")
     try:
         model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
     except (TypeError, AssertionError, ValueError, KeyError) as error:

@@ -3,7 +3,8 @@
 model.safetensors + config.json   `timm.create_model("local-dir:FOLDER", pretrained=True)`
 flow.safetensors + flow.json      the learned change of colours that the encoder's split begins with, if it has one
 heads.safetensors                 the objective's other weights (projection heads), by their names in training
-viewmill.json                     what made it: data roots, config, images seen
+viewmill.json                     what made it: data roots, config, images seen; the metadata of the weights has it too
+README.md                         the card: what it is and how to load it, for people and model hubs
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from torch import Tensor, nn
 
 from learning.checkpoint import load_newest, save_tensors
 from manifests.errors import UserError, explained
+from trainer.card import readme
 from trainer.config import RunConfig, parse_config
 from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder, SplitBackbone, load_encoder
 from trainer.flow_file import write_flow
+from trainer.monitor import read_lines
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
 from trainer.run import read_pinned
@@ -47,12 +50,15 @@ def export(objective: Objective, folder: Path, provenance: Mapping[str, Any]) ->
     try:
         with explained(str(folder), is_target=True):
             part.mkdir(parents=True)
-            save_tensors(_contiguous(encoder.backbone.state_dict()), part / "model.safetensors")
+            described, weights = timm_config(encoder), _contiguous(encoder.backbone.state_dict())
+            save_tensors(weights, part / "model.safetensors", {"viewmill": _identity(provenance)})
             save_tensors(_heads(objective), part / "heads.safetensors")
             if isinstance(encoder.cut, FlowSplit):
                 write_flow(part, encoder.cut.learned, {"made_by": dict(provenance)})
-            _write_json(part / "config.json", timm_config(encoder))
+            _write_json(part / "config.json", described)
             _write_json(part / "viewmill.json", provenance)
+            count = sum(parameter.numel() for parameter in encoder.backbone.parameters())
+            (part / "README.md").write_text(readme(provenance, described, count))
             _check_reload(encoder, part)
             os.rename(part, folder)
     except BaseException:
@@ -73,7 +79,8 @@ def export_run(run: Path, out: Path) -> int:
     config = without_sources(parse_config(saved["config"], str(run)))
     objective = build_objective(config, DataFacts(**saved["data_facts"]))
     objective.load_state_dict(state["ema"] or state["objective"])
-    export(objective, out, {**saved, "images_seen": images_seen})
+    scores = last_scores(run / "metrics.jsonl", images_seen)
+    export(objective, out, {**saved, "images_seen": images_seen, **({"scores": scores} if scores else {})})
     return images_seen
 
 
@@ -120,6 +127,19 @@ def _timms(backbone: nn.Module) -> nn.Module:
     if isinstance(backbone, SplitBackbone):
         return backbone.first
     return cast(nn.Module, backbone.model) if isinstance(backbone, TimedBackbone) else backbone
+
+
+def last_scores(metrics: Path, images_seen: int) -> dict[str, float]:
+    """Return what the probe said last, up to so many images; nothing where there was none."""
+    scores: dict[str, float] = {}
+    for line in read_lines(metrics, images_seen):
+        scores = {name: value for name, value in line.items() if name.startswith("probe")} or scores
+    return scores
+
+
+def _identity(provenance: Mapping[str, Any]) -> str:
+    """What decides the weights, so that equal weights are equal bytes, whatever the state of the checkout."""
+    return json.dumps({name: provenance.get(name) for name in ("roots", "config", "images_seen")}, sort_keys=True)
 
 
 def _pool(backbone: nn.Module) -> str:

@@ -40,3 +40,8 @@ def read_export_config(folder: Path) -> dict[str, Any]:
             f"{path} is no timm config ({str(error) or type(error).__name__}); export the encoder again"
         ) from None
     return dict(config)
+
+
+def read_metadata(folder: Path) -> dict[str, str]:
+    """Return what an export says of itself, JSON by topic: `viewmill`, what made it; `config`, how timm builds it."""
+    return {name: (folder / f"{name}.json").read_text() for name in ("viewmill", "config")}

@@ -27,6 +27,7 @@ from trainer.config import RunConfig
 from trainer.view_warnings import view_warnings
 
 _COLLAPSED_STD = 0.1  # of 1 for embeddings spread over the sphere
+_COLLAPSED_RANK = 2.0  # of as many as there are dimensions
 _STARVED_FRACTION = 0.1
 
 
@@ -42,7 +43,7 @@ class Monitor:
         if is_writer:
             self._seconds_before = truncate_after(path, images_seen)
             self._file = path.open("a")
-            self._screen = Screen(config.images, images_seen)
+            self._screen = Screen(config, images_seen)
         self._began = time.perf_counter()
         self._open_window(0.0)
 
@@ -120,8 +121,8 @@ class Monitor:
 class Screen:
     """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
-    def __init__(self, total_images: int, images_seen: int) -> None:
-        self._total_images = total_images
+    def __init__(self, config: RunConfig, images_seen: int) -> None:
+        self._total_images, self._workers = config.images, config.data.workers
         console = Console(stderr=True)
         columns = (
             TextColumn("pretrain"),
@@ -133,7 +134,7 @@ class Screen:
         self._bar = Progress(
             *columns, TextColumn("{task.description}"), console=console, disable=not console.is_terminal
         )
-        self._task = self._bar.add_task("", total=total_images, completed=images_seen)
+        self._task = self._bar.add_task("", total=config.images, completed=images_seen)
         self._bar.start()
 
     def move(self, images_seen: int) -> None:
@@ -144,7 +145,8 @@ class Screen:
         if self._bar.disable:
             print(f"{line['images_seen']}/{self._total_images} images  {text}", file=sys.stderr, flush=True)
         self._bar.update(self._task, description=text)
-        for warning in warnings(line):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for warning in warnings(line, workers=self._workers, cores=cores):
             self._bar.console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -158,22 +160,43 @@ def describe(line: Mapping[str, Any]) -> str:
     return f"{shown}  {line['images_per_s']:.0f} images/s  waiting for data {line['data_wait_fraction']:.0%}"
 
 
-def warnings(line: Mapping[str, Any]) -> list[str]:
-    """Say what looks wrong in a window, and the likely cause."""
+def warnings(line: Mapping[str, Any], *, workers: int, cores: int) -> list[str]:
+    """Say what looks wrong in a window, and the likely cause; `cores` are those that decoding threads may use."""
     found = []
     std = line.get("feature_std")
     if std is not None and std < _COLLAPSED_STD:
         found.append(
             f"embeddings collapse (feature_std {std:.2f} of 1): lower the learning rate or raise the temperature"
         )
+    rank = line.get("effective_rank")
+    if not found and rank is not None and rank < _COLLAPSED_RANK:
+        found.append(
+            f"embeddings collapse to few dimensions (effective rank {rank:.1f}): strengthen the augmentation, "
+            "check that positives differ, or raise the temperature"
+        )
     if line["data_wait_fraction"] > _STARVED_FRACTION:
-        found.append(f"training waits for data {line['data_wait_fraction']:.0%} of the time: raise data.workers")
+        share = f"training waits for data {line['data_wait_fraction']:.0%} of the time"
+        found.append(f"{share}: {workers} data.workers on {cores} cores{_starved_by(workers, cores)}")
     return found + code_warnings(line) + view_warnings(line)
+
+
+def _starved_by(workers: int, cores: int) -> str:
+    if workers < cores:
+        return ", raise them"
+    return " are as many as help: store smaller images, keep shards on a local disk, or take more cores"
 
 
 def truncate_after(path: Path, images_seen: int) -> float:
     """Cut lines past `images_seen`, and a half-written last one; return the seconds of the last line that stays."""
-    kept: list[str] = []
+    kept = read_lines(path, images_seen)
+    with replaced(path) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    return float(kept[-1]["seconds"]) if kept else 0.0
+
+
+def read_lines(path: Path, images_seen: int) -> list[dict[str, Any]]:
+    """Return the whole lines up to so many images; a killed run's last one may be half-written."""
+    kept: list[dict[str, Any]] = []
     for text in path.read_text().splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
@@ -181,10 +204,8 @@ def truncate_after(path: Path, images_seen: int) -> float:
             break
         if line["images_seen"] > images_seen:
             break
-        kept.append(text)
-    with replaced(path) as part:
-        part.write_text("".join(f"{text}\n" for text in kept))
-    return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+        kept.append(line)
+    return kept
 
 
 def memory_peak_bytes() -> int:

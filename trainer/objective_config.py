@@ -58,7 +58,7 @@ class TextConfig(_Section):
     @model_validator(mode="after")
     def _heads_fit(self) -> TextConfig:
         if self.width % self.heads:
-            raise ValueError(f"width is {self.width}; expected a multiple of heads ({self.heads})")
+            raise ValueError(f"width to be a multiple of heads ({self.heads}), found {self.width}")
         return self
 
 
@@ -105,8 +105,9 @@ class JigsawConfig(_Section):
     @model_validator(mode="after")
     def _patches_fit(self) -> JigsawConfig:
         if self.patch_px > self.jigsaw_px // self.grid:
-            cell_px = self.jigsaw_px // self.grid
-            raise ValueError(f"patch_px is {self.patch_px}; expected at most the {cell_px} px of a cell")
+            raise ValueError(
+                f"patch_px of at most the {self.jigsaw_px // self.grid} px of a cell, found {self.patch_px}"
+            )
         return self
 
 

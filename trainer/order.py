@@ -128,6 +128,8 @@ def choose_views(seed: int, positions: IntArray, stored: int, wanted: int) -> In
 
     Shapes: positions [b] -> [b, wanted], each row ascending.
     """
+    if wanted == stored:
+        return np.tile(np.arange(stored, dtype=np.int64), (len(positions), 1))
     keys = sample_seeds(seed, positions, stored, "order/views")
     return np.sort(np.argsort(keys, axis=1, kind="stable")[:, :wanted], axis=1).astype(np.int64)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,14 +22,15 @@ from learning.gather import all_reduce_sum
 from learning.guard import NonFiniteError, StopSignal
 from manifests.errors import UserError, explained
 from manifests.seeds import derive
+from manifests.target import only_writer
 from trainer.cached import cached_backward, check_cacheable
 from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
-from trainer.distributed import check_launch, check_same_weights
-from trainer.export import export
-from trainer.mirror import Mirror
+from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
+from trainer.export import export_run
+from trainer.mirror import Mirror, take_up
 from trainer.monitor import Monitor
 from trainer.objective_config import TextConfig
 from trainer.objectives.inputs import Inputs
@@ -37,10 +38,11 @@ from trainer.objectives.objective import Report
 from trainer.objectives.reports import effective_rank
 from trainer.probe import open_probe
 from trainer.run import Run, open_run
+from trainer.sharded import check_wrapped
 from trainer.state import TrainingState
 from trainer.stream import Stream
 from trainer.targets import read_targets
-from trainer.track import tracking
+from trainer.track import check_installed, tracking
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -50,28 +52,33 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
 
     A run may live in a bucket: it is worked on in a local folder, and put after every save.
 
-    Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite.
+    Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite;
+        ConflictError for another run's folder, and while another process is at work in it.
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
-    accelerator = Accelerator(
-        mixed_precision=_MIXED_PRECISION[config.precision], log_with=list(config.trackers) or None
-    )
+    check_installed(config.trackers)
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
     check_launch(accelerator.num_processes, os.environ)
-    mirror = Mirror(str(out)) if "://" in str(out) else None
-    if mirror is not None:
-        if accelerator.is_main_process:
-            mirror.pull()
-        accelerator.wait_for_everyone()
+    mirror = open_mirror(config, str(out), accelerator)
     run = open_run(Path(out) if mirror is None else mirror.folder, config, urls)
-    if run.is_finished:
+    if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
     stream, facts = open_stream(run, accelerator)
     state = TrainingState(config, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
+    with only_writer(run.folder) if accelerator.is_main_process else nullcontext():
+        return begin_or_go_on(run, state, stream, facts, accelerator, mirror)
+
+
+def begin_or_go_on(
+    run: Run, state: TrainingState, stream: Stream, facts: DataFacts, accelerator: Accelerator, mirror: Mirror | None
+) -> bool:
+    """Train from the run's newest checkpoint, or from nothing, and export what was learned."""
     if (found := checkpoint.load_newest(run.checkpoints)) is not None:
         state.load(*found)
-    stream.start_groups = state.images_seen // config.data.views
+    check_same_start(state.images_seen, accelerator.device, str(run.folder))
+    stream.start_groups = state.images_seen // run.config.data.views
     if accelerator.is_main_process:
         run.pin(facts)
     try:
@@ -79,7 +86,7 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     except NonFiniteError as error:
         raise UserError(str(error)) from None
     if is_finished and accelerator.is_main_process:
-        export(state.exported, run.encoder, run.provenance(state.images_seen))
+        export_run(run.folder, run.encoder)
         if mirror is not None:
             mirror.push()
     accelerator.wait_for_everyone()
@@ -91,10 +98,13 @@ def train(
 ) -> bool:
     """Take steps until the run has seen its images, or a signal asks to leave; both end in a checkpoint."""
     config, device = run.config, accelerator.device
-    model = accelerator.prepare_model(torch.compile(state.objective) if config.compile else state.objective)
+    compiled = torch.compile(state.objective) if config.compile else state.objective
+    model = accelerator.prepare_model(compiled, evaluation_mode=config.fully_sharded)  # sharded already: only casts
+    check_wrapped(model, state.objective, config)
     probe = open_probe(config, state.images_seen)
     monitor = Monitor(run.metrics, config, images_seen=state.images_seen, is_writer=accelerator.is_main_process)
-    with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor), tracking(run, accelerator) as track:
+    tracked = tracking(run, state.images_seen, is_writer=accelerator.is_main_process)
+    with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor), tracked as track:
         while state.images_seen < config.images and not stop.requested_anywhere(device):
             inputs = build_inputs(next(batches), state.objective, config, device)
             step_seed = derive(config.seed, f"step/{state.images_seen}/{accelerator.process_index}") >> 1
@@ -104,17 +114,27 @@ def train(
 
             if gradient_norm is not None:
                 monitor.step(state.images_seen, {**report, "grad_norm": gradient_norm})
-            if monitor.is_due(state.images_seen):
+            is_saved = state.images_seen // config.checkpoint_images > state.saved_at // config.checkpoint_images
+            if monitor.is_due(state.images_seen) or (is_saved and monitor.has_open_window):  # a save holds all lines
                 track(close_window(monitor, state, stream, device))
             if probe is not None and probe.is_due(state.images_seen):
                 track(monitor.write(state.images_seen, probe.score(state)))
-            if state.images_seen // config.checkpoint_images > state.saved_at // config.checkpoint_images:
+            if is_saved:
                 save(run, state, monitor, accelerator, mirror)
         if monitor.has_open_window:
             track(close_window(monitor, state, stream, device))
         if state.images_seen > state.saved_at:
             save(run, state, monitor, accelerator, mirror)
     return state.images_seen >= config.images
+
+
+def open_mirror(config: RunConfig, out: str, accelerator: Accelerator) -> Mirror | None:
+    """Bring a run that lives in a bucket to this machine; None for one in a folder."""
+    if "://" not in out:
+        return None
+    mirror = Mirror(out, keep_last=config.keep_checkpoints, keep_every_images=config.keep_every_images)
+    take_up(mirror, accelerator)
+    return mirror
 
 
 def backward(
@@ -177,8 +197,8 @@ def save(
 ) -> None:
     """Write a checkpoint, once all ranks are found to hold the same weights; it counts on metrics being on disk."""
     check_same_weights(state.objective)
+    facts = state.state_dict()
     if accelerator.is_main_process:
-        facts = state.state_dict()
         with explained(str(run.checkpoints), is_target=True):
             monitor.sync()
             checkpoint.save(
@@ -195,7 +215,12 @@ def save(
 
 
 def chosen_precision(config: RunConfig) -> Literal["float32", "bfloat16", "float16"]:
-    """Resolve `auto`: bfloat16 where the processor computes in it, not where it would only be emulated."""
+    """Resolve `auto`: bfloat16 where the processor computes in it, not where it would only be emulated.
+
+    Raises: UserError for float16 on a CPU, where Accelerate would cast nothing and say nothing.
+    """
+    if config.precision == "float16" and not torch.accelerator.is_available():
+        raise UserError("precision: float16 needs a GPU; take bfloat16 or float32")
     if config.precision != "auto":
         return config.precision
     if torch.cuda.is_available():

@@ -46,10 +46,6 @@ class Run:
     def is_finished(self) -> bool:
         return self.encoder.is_dir()
 
-    def provenance(self, images_seen: int) -> dict[str, Any]:
-        """Return what an export says about where it comes from."""
-        return {**read_pinned(self.folder), "images_seen": images_seen}
-
     def pin(self, facts: DataFacts) -> None:
         """Write config.json if this is the run's first start.
 
@@ -60,6 +56,7 @@ class Run:
             pinned = {
                 "config": self.config.model_dump(mode="json"),
                 "roots": [dataset.root for dataset in self.datasets],
+                "data_sets": [_described(dataset) for dataset in self.datasets],
                 "data_facts": facts.to_dict(),
                 "order_version": ORDER_VERSION,
                 "code": code_commit(),
@@ -98,6 +95,16 @@ def read_pinned(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise CorruptError(f"{path} is damaged: it must hold config, roots and order_version") from None
     return dict(saved)
+
+
+def _described(dataset: DataSet) -> dict[str, Any]:
+    version = dataset.version
+    return {
+        "name": version.name,
+        "licence": version.licence,
+        "groups": version.groups_ok,
+        "images": version.views_ok,
+    }
 
 
 def _reopen(url: str, root: str, folder: Path) -> DataSet:

@@ -18,6 +18,7 @@ from trainer.data_facts import DataFacts
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
 from trainer.optimizers import build_optimizer, set_learning_rate
+from trainer.sharded import check_shardable, moments_like, parts_like, shard, whole
 
 
 class TrainingState:
@@ -28,14 +29,20 @@ class TrainingState:
         self.config = config
         self.images_seen = 0
         self.saved_at = 0  # images seen at the newest checkpoint
-        self.objective = build_objective(config, facts).to(device).to(memory_format=torch.channels_last)
+        self.objective = build_objective(config, facts).to(device)
+        if not config.fully_sharded:  # which cuts contiguous weights only
+            self.objective = self.objective.to(memory_format=torch.channels_last)
         if config.init is not None:
             begin_with(self.objective, Path(config.init))
         if config.gradient_checkpointing:
             checkpoint_activations(self.objective)
+        self.ema = None if config.ema_half_life_images is None else Ema(self.objective)
+        if config.fully_sharded:
+            check_shardable(self.objective, config)
+            for one in (self.objective, *([] if self.ema is None else [self.ema.module])):
+                shard(one)
         self.optimizer = build_optimizer(self.objective, config.optimizer, config.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
-        self.ema = None if config.ema_half_life_images is None else Ema(self.objective)
         self.guard = FiniteGuard(config.skip_budget)
 
     @property
@@ -63,7 +70,7 @@ class TrainingState:
         """
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.objective.parameters() if p.requires_grad]
-        norm = clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
+        norm: Tensor = whole(clip_grad_norm_(parameters, self.config.optimizer.clip_norm))
         set_learning_rate(self.optimizer, self.learning_rate)
         self.images_seen += self.config.batch_images
         taken = self.guard.is_finite(loss, norm)
@@ -76,23 +83,24 @@ class TrainingState:
         return norm if taken else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load` takes."""
-        return {
+        """Return what `load` takes; all ranks must ask."""
+        state = {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "guard": self.guard.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        return {name: whole(value) for name, value in state.items()} if self.config.fully_sharded else state
 
     def load(self, images_seen: int, state: dict[str, Any]) -> None:
         """Go back to a checkpoint."""
         self.images_seen = self.saved_at = images_seen
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(parts_like(state["objective"], self.objective))
+        self.optimizer.load_state_dict(moments_like(state["optimizer"], self.optimizer))
         self._restore_strides()
         if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+            self.ema.load_state_dict(parts_like(state["ema"], self.ema.module))
         self.guard.load_state_dict(state["guard"])
         self.scaler.load_state_dict(state["scaler"])
 

@@ -17,14 +17,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from manifests.dataset import DataSet, GroupIndex, decode_image
 from manifests.errors import CorruptError, UserError
+from trainer.buffers import Buffers
+from trainer.decode import decode_into
 from trainer.order import Order, choose_views, rank_part
 from trainer.targets import Targets
 
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
+_PART_GROUPS = 64  # of a batch that one worker fills at a time
+_PARTS_AHEAD = 2  # per worker
 
 
 class Batch(NamedTuple):
@@ -40,15 +43,18 @@ class Batch(NamedTuple):
     class_ids: torch.Tensor | None = None  # int64 [b, m], with targets: the class that was asked for, −1 for none
 
 
-class _Group(NamedTuple):
-    """One group's chosen views, and what is known of it."""
+class _Draft(NamedTuple):
+    """A batch that workers fill in, each a part of it: slices share their memory."""
 
-    images: NDArray[np.uint8]  # [m, H, W, 3]
-    id: int
-    label: int
-    rows: list[int]
-    dataset: int
-    group: int
+    positions: NDArray[np.int64]  # [b]
+    images: NDArray[np.uint8]  # [b, m, H, W, 3]
+    dataset: NDArray[np.int64]  # [b]
+    group: NDArray[np.int64]  # [b]
+    views: NDArray[np.int64]  # [b, m]
+
+    def part(self, first: int, end: int) -> _Draft:
+        of = slice(first, end)
+        return _Draft(self.positions[of], self.images[of], self.dataset[of], self.group[of], self.views[of])
 
 
 class Stream:
@@ -82,6 +88,7 @@ class Stream:
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
         sizes = [_shard_sizes(index) for index in self._indexes]
+        self._stored_views = [index.offsets.shape[1] for index in self._indexes]
         stored = [index.offsets.size for index in self._indexes]
         self._first_rows = np.concatenate([[0], np.cumsum(stored)]).astype(int).tolist()
         try:
@@ -107,83 +114,115 @@ class Stream:
         return 1 + max(int(index.label.max()) for index in self._indexes)
 
     def __iter__(self) -> Generator[Batch]:
-        pending: deque[Future[Batch]] = deque()
+        pending: deque[tuple[_Draft, list[Future[None]]]] = deque()
         start = self.start_groups
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
+        buffers = Buffers(self._images_shape, most_kept=self.batches_ahead + 1)
         try:
             while True:
-                while len(pending) <= self.workers:
-                    pending.append(pool.submit(self.batch, start))
+                while len(pending) < self.batches_ahead:
+                    pending.append(self._begun(pool, self._draft(start, buffers.take())))
                     start += self.batch_groups
                 began = time.perf_counter()
-                batch = pending.popleft().result()
+                draft, parts = pending.popleft()
+                for part in parts:
+                    part.result()
                 self.wait_s += time.perf_counter() - began
-                yield batch
+                yield self._finished(draft)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def batches_ahead(self) -> int:
+        """Count the batches that lie in memory, begun or ready: two, or as many as keep all workers busy."""
+        groups = self.batch_groups // self.world
+        return 1 + max(1, -(-_PARTS_AHEAD * self.workers * _PART_GROUPS // groups))
+
     def batch(self, start: int) -> Batch:
         """Return this rank's part of the global batch whose first slot is `start`."""
+        draft = self._draft(start, np.empty(self._images_shape, np.uint8))
+        self._fill(draft)
+        return self._finished(draft)
+
+    @property
+    def _images_shape(self) -> tuple[int, ...]:
+        return (self.batch_groups // self.world, self.views, *self.size, 3)
+
+    def _draft(self, start: int, images: NDArray[np.uint8]) -> _Draft:
         positions = rank_part(start, self.batch_groups, self.rank, self.world)
-        slots = self.order.at(positions)
-        found = [
-            self._readable(*slot)
-            for slot in zip(positions.tolist(), slots.dataset.tolist(), slots.group.tolist(), strict=True)
-        ]
-        rows = torch.tensor([one.rows for one in found], dtype=torch.int64)
-        return Batch(
-            images=torch.from_numpy(np.stack([one.images for one in found])),  # [b, m, H, W, 3]
-            ids=torch.tensor([one.id for one in found], dtype=torch.int64),
-            positions=torch.from_numpy(positions),
-            labels=torch.tensor([one.label for one in found], dtype=torch.int64),
-            rows=rows,
-            tokens=None if self.captions is None else self._tokens(found),
-            targets=None if self.targets is None else torch.from_numpy(self.targets.values[rows.numpy()]),
-            class_ids=None if self.targets is None else torch.from_numpy(self.targets.class_ids[rows.numpy()]),
-        )
+        b, m = images.shape[:2]
+        return _Draft(positions, images, np.empty(b, np.int64), np.empty(b, np.int64), np.empty((b, m), np.int64))
 
-    def _tokens(self, found: Sequence[_Group]) -> torch.Tensor:
-        assert self.captions is not None
-        return torch.from_numpy(np.stack([self.captions[one.dataset][one.group] for one in found]).astype(np.int64))
+    def _begun(self, pool: ThreadPoolExecutor, draft: _Draft) -> tuple[_Draft, list[Future[None]]]:
+        firsts = range(0, len(draft.positions), _PART_GROUPS)
+        return draft, [pool.submit(self._fill, draft.part(first, first + _PART_GROUPS)) for first in firsts]
 
-    def _readable(self, position: int, dataset: int, group: int) -> _Group:
-        """The group of a slot, or the first readable one of the same place in a later global batch.
+    def _fill(self, draft: _Draft, batches_later: int = 0) -> None:
+        """Read and decode the groups of a draft's slots, or of the same places in a later global batch.
 
         What failed before must not matter here: a resumed run has not seen it fail.
         """
-        for batches_later in range(1, _SUBSTITUTES + 1):
+        if batches_later == _SUBSTITUTES:
+            raise UserError(
+                f"slot {draft.positions[0]} and its {_SUBSTITUTES - 1} substitutes are unreadable; "
+                "choose another data set"
+            )
+        slots = self.order.at(draft.positions + batches_later * self.batch_groups)
+        draft.dataset[:], draft.group[:] = slots.dataset, slots.group
+        for dataset in sorted(set(slots.dataset.tolist())):
+            self._fill_from(dataset, np.flatnonzero(slots.dataset == dataset), draft, batches_later)
+
+    def _fill_from(self, dataset: int, places: NDArray[np.intp], draft: _Draft, batches_later: int) -> None:
+        index = self._indexes[dataset]
+        groups, stored = draft.group[places], index.offsets.shape[1]
+        views = choose_views(self.seed, draft.positions[places], stored, self.views)
+        draft.views[places] = views
+        shards = index.shard_position[groups].tolist()
+        offsets, sizes = (np.take_along_axis(of[groups], views, 1).tolist() for of in (index.offsets, index.sizes))
+        for place, shard, *members in zip(places.tolist(), shards, offsets, sizes, strict=True):
             try:
-                return self._group(position, dataset, group)
+                self._fill_images(draft.images[place], dataset, shard, *members)
             except CorruptError as error:
-                self._note_unreadable(str(self._indexes[dataset].key[group]), str(error))
-            dataset, _, group = self.order.slot(position + batches_later * self.batch_groups)
-        raise UserError(
-            f"slot {position} and its {_SUBSTITUTES - 1} substitutes are unreadable; choose another data set"
+                self._note_unreadable(str(index.key[draft.group[place]]), str(error))
+                self._fill(draft.part(place, place + 1), batches_later + 1)
+
+    def _fill_images(
+        self, images: NDArray[np.uint8], dataset: int, shard: int, offsets: Sequence[int], sizes: Sequence[int]
+    ) -> None:
+        source = self.datasets[dataset]
+        for pixels, offset, size in zip(images, offsets, sizes, strict=True):
+            data = source.read(shard, offset, size)
+            try:
+                decode_into(pixels, data)
+            except CorruptError as error:
+                name = f"{source.url}/{source.version.shards[shard].shard.name}"
+                raise CorruptError(f"{name} at {offset}: {error}") from error
+
+    def _finished(self, draft: _Draft) -> Batch:
+        first = np.array(self._first_rows)[draft.dataset] + draft.group * np.array(self._stored_views)[draft.dataset]
+        rows = first[:, None] + draft.views  # [b, m]
+        return Batch(
+            images=torch.from_numpy(draft.images),  # [b, m, H, W, 3]
+            ids=torch.from_numpy(self._column("positive_id", draft)),
+            positions=torch.from_numpy(draft.positions),
+            labels=torch.from_numpy(self._column("label", draft)),
+            rows=torch.from_numpy(rows),
+            tokens=None if self.captions is None else self._tokens(self.captions, draft),
+            targets=None if self.targets is None else torch.from_numpy(self.targets.values[rows]),
+            class_ids=None if self.targets is None else torch.from_numpy(self.targets.class_ids[rows]),
         )
 
-    def _group(self, position: int, dataset: int, group: int) -> _Group:
-        index = self._indexes[dataset]
-        stored = index.offsets.shape[1]
-        views = choose_views(self.seed, np.array([position]), stored, self.views)[0].tolist()
-        shard = int(index.shard_position[group])
-        images = [self._image(dataset, shard, int(index.offsets[group, v]), int(index.sizes[group, v])) for v in views]
-        first = self._first_rows[dataset] + group * stored
-        rows = [first + view for view in views]
-        return _Group(np.stack(images), int(index.positive_id[group]), int(index.label[group]), rows, dataset, group)
+    def _column(self, name: str, draft: _Draft) -> NDArray[np.int64]:
+        column = np.empty(len(draft.group), np.int64)
+        for dataset in range(len(self.datasets)):
+            here = draft.dataset == dataset
+            column[here] = getattr(self._indexes[dataset], name)[draft.group[here]]
+        return column
 
-    def _image(self, dataset: int, shard: int, offset: int, size: int) -> NDArray[np.uint8]:
-        source = self.datasets[dataset]
-        data = source.read(shard, offset, size)
-        try:
-            image = decode_image(data)
-        except CorruptError as error:
-            raise CorruptError(
-                f"{source.url}/{source.version.shards[shard].shard.name} at {offset}: {error}"
-            ) from error
-        if image.shape[:2] == self.size:
-            return image
-        height, width = self.size
-        return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC))
+    @staticmethod
+    def _tokens(captions: Sequence[NDArray[np.int32]], draft: _Draft) -> torch.Tensor:
+        chosen = zip(draft.dataset.tolist(), draft.group.tolist(), strict=True)
+        return torch.from_numpy(np.stack([captions[dataset][group] for dataset, group in chosen]).astype(np.int64))
 
     def _note_unreadable(self, key: str, reason: str) -> None:
         with self._lock:

@@ -1,40 +1,71 @@
-"""Hands the lines of metrics.jsonl on to TensorBoard, wandb or trackio, as far as Accelerate has them."""
+"""Hands the lines of metrics.jsonl on to TensorBoard, wandb or trackio, through Accelerate's classes for them.
+
+They are opened here and not by its Accelerator, which drops a tracker that is not installed without a word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
+from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import UserError
-from trainer.run import Run
+from trainer.run import Run, read_pinned
 
+PROJECT = "viewmill"
 Track = Callable[[Mapping[str, Any]], None]
 
 
+def check_installed(trackers: Sequence[str]) -> None:
+    """Raise UserError naming the extra unless all trackers are there."""
+    if missing := [name for name in trackers if importlib.util.find_spec(name) is None]:
+        raise UserError(
+            f"trackers: {', '.join(missing)} not installed: pip install 'viewmill[trackers]', or leave it out"
+        )
+
+
 @contextmanager
-def tracking(run: Run, accelerator: Accelerator) -> Iterator[Track]:
+def tracking(run: Run, images_seen: int, *, is_writer: bool) -> Iterator[Track]:
     """Give a function that logs a line by images seen, and close the trackers behind it.
 
-    Raises: UserError for a tracker that is not installed.
+    Raises: UserError for a tracker that does not start.
     """
-    wanted = run.config.trackers
-    if not wanted:
-        yield lambda line: None
-        return
+    trackers = [_started(name, run, images_seen) for name in run.config.trackers] if is_writer else []
     try:
-        accelerator.init_trackers("viewmill", config={"name": run.folder.name})
-    except ImportError as error:
-        raise UserError(f"trackers: {', '.join(wanted)}: {error}; install it, or leave it out") from None
-    try:
-        yield lambda line: accelerator.log(_plain(line), step=int(line["images_seen"]))
+        yield lambda line: _log(trackers, line)
     finally:
-        accelerator.end_training()
+        for tracker in trackers:
+            tracker.finish()
 
 
-def _plain(line: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: float(value) for name, value in line.items() if isinstance(value, int | float) and name != "images_seen"
-    }
+def _log(trackers: Sequence[GeneralTracker], line: Mapping[str, Any]) -> None:
+    values = {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
+    step = int(values.pop("images_seen"))
+    for tracker in trackers:
+        tracker.log(values, step=step)
+
+
+def _started(name: str, run: Run, images_seen: int) -> GeneralTracker:
+    try:
+        tracker = _tracker(name, run, images_seen)
+        tracker.start()
+    except Exception as error:  # each has errors of its own: no account, no network, no disk
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"trackers: {name} does not start: {reason}; set it up, or leave it out") from error
+    return tracker
+
+
+def _tracker(name: str, run: Run, images_seen: int) -> GeneralTracker:
+    """What goes on after a kill goes on here: one run each, in which later values replace those past the checkpoint."""
+    if name == "tensorboard":
+        return TensorBoardTracker("tensorboard", run.folder, purge_step=images_seen + 1)
+    pinned = read_pinned(run.folder)
+    identity = sha256_hex(canonical_json([str(run.folder.resolve()), pinned["config"], pinned["roots"]]))[:12]
+    settings = {"name": f"{run.folder.name}-{identity}", "config": pinned["config"], "resume": "allow"}
+    if name == "wandb":
+        return WandBTracker(PROJECT, id=identity, dir=str(run.folder), **settings)
+    return TrackioTracker(PROJECT, **settings)

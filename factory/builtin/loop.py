@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from learning import loop
+from manifests.target import only_writer
 
 
 class Objective(Protocol):
@@ -34,9 +35,10 @@ def train(
 ) -> None:
     """Train to the schedule's end, from the newest checkpoint under `out` if there is one; SIGTERM saves and stops.
 
-    Raises: KeyboardInterrupt when stopped early.
+    Raises: KeyboardInterrupt when stopped early; ConflictError while another process trains here.
     """
-    loop.train(Descent(objective), schedule, out, say, preview)
+    with only_writer(out):
+        loop.train(Descent(objective), schedule, out, say, preview)
 
 
 class Descent:

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from factory.gan.diffaugment import POLICIES, Policy
 from learning.loop import Schedule
 from manifests import settings
-from manifests.errors import UserError
 
 PRESETS = Path(__file__).parent / "configs"
 
@@ -133,15 +132,5 @@ def load_config(source: str, changes: Iterable[str] = ()) -> GanConfig:
 
     Raises: UserError with one line a mistake.
     """
-    return settings.validated(GanConfig, settings.override(_read(source), changes), source)
-
-
-def _read(source: str) -> dict[str, Any]:
-    path = settings.settings_file(source, PRESETS, "neither a .yaml file nor a preset")
-    raw = settings.read_mapping(settings.read_text(path, "a config"), str(path))
-    preset = raw.pop("preset", None)
-    if preset is None:
-        return raw
-    if str(preset) not in presets():
-        raise UserError(f"{path}: preset: got {preset!r}{settings.nearest(str(preset), presets())}")
-    return settings.merge(_read(str(preset)), raw)
+    read = settings.read_settings(source, PRESETS, "a config", "neither a .yaml file nor a preset")
+    return settings.validated(GanConfig, settings.override(read, changes), source)

@@ -25,7 +25,7 @@ from learning import loop
 from learning.guard import NonFiniteError
 from manifests.checkout import code_commit
 from manifests.errors import ConflictError, UserError
-from manifests.target import check_folder, replaced
+from manifests.target import check_folder, only_writer, replaced
 
 Say = Callable[[str], None]
 
@@ -69,9 +69,17 @@ class Run:
     def go(self) -> None:
         """Train to the end, or go on with the run.
 
-        Raises: UserError on divergence; KeyboardInterrupt when stopped early, with a checkpoint.
+        Raises: UserError on divergence; ConflictError while another process trains here; KeyboardInterrupt when
+            stopped early, with a checkpoint.
         """
-        self._pin()
+        if self.config.quality is not None:
+            quality.check_extractor()
+        check_folder(self.out)
+        with only_writer(self.out / "training"):
+            self._pin()
+            self._train()
+
+    def _train(self) -> None:
         try:
             images_seen = loop.train(self.learner, self.config.schedule, self.out / "training", self._tell, self._keep)
         except NonFiniteError as error:
@@ -80,7 +88,7 @@ class Run:
         self._write(images_seen)
 
     def _tell(self, line: dict[str, float]) -> None:
-        left_s = (self.config.images - line["images_seen"]) / line["images_per_s"]
+        left_s = max(0, self.config.images - line["images_seen"]) / line["images_per_s"]
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "images_seen")
         self.say(f"{line['images_seen']:,} of {self.config.images:,} images  {numbers}  left {left_s / 3600:.2f} h")
         if line["loss_g"] > HOPELESS_LOSS or line["loss_d"] > HOPELESS_LOSS:
@@ -142,9 +150,6 @@ class Run:
             raise ConflictError(f"{self.out} holds another run: {'; '.join(lines)}: choose a new folder")
 
     def _pin(self) -> None:
-        if self.config.quality is not None:
-            quality.check_extractor()
-        check_folder(self.out)
         path = self.out / "training" / "run.json"
         if not path.exists():
             with replaced(path) as part:

@@ -52,7 +52,7 @@ def teller(images: int, say: Say) -> Callable[[dict[str, float]], None]:
     """Return what turns a line of metrics into a line of text."""
 
     def tell(line: dict[str, float]) -> None:
-        left_s = (images - line["images_seen"]) / line["images_per_s"]
+        left_s = max(0, images - line["images_seen"]) / line["images_per_s"]
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "images_seen")
         say(f"{line['images_seen']:,} of {images:,} images  {numbers}  left {left_s / 60:.1f} min")
 

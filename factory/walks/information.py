@@ -1,7 +1,8 @@
-"""How much a view says of its anchor: I_NCE by fresh encoders, scored on anchors that nobody has seen.
+"""How much an image of a group says of another: I_NCE by fresh encoders, scored on anchors that nobody has seen.
 
-Anchors, noises, encoders' beginnings and pixel augmentations are the same for every way, so that ways are compared in
-pairs. I_NCE cannot exceed log K; near it, it says nothing.
+Half of the pairs are an anchor and a view, half are two views. Anchors, noises, encoders' beginnings and pixel
+augmentations are the same for every way, so that ways are compared in pairs. I_NCE cannot exceed log K; near it, it
+says nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from factory.walks.config import Estimator, NavigatorConfig
 from factory.walks.file import FloatArray
 from factory.walks.frozen import Frozen, shown
-from factory.walks.navigation import Way, pixel_seeds, step_noise
+from factory.walks.navigation import Way, pair_steps, pixel_seeds
 from learning.augment import augment, preset
 from learning.information import batches, fit, info_nce, is_near_ceiling
 from learning.pair_encoder import PairEncoder
@@ -29,35 +30,34 @@ _BATCH, _RESAMPLINGS = 32, 2000
 
 @dataclass(frozen=True)
 class Pool:
-    """Anchors and one view of each, as a data set would hold them, uint8 [N, 3, H, W]."""
+    """Two images of each group, as a data set would hold them, uint8 [N, 3, H, W]."""
 
-    anchors: Tensor
-    views: Tensor
+    first: Tensor
+    second: Tensor
 
 
-def draw_pool(frozen: Frozen, way: Way, seed: int, purpose: str, images: int, anchors: Tensor | None = None) -> Pool:
-    """Draw a pool of pairs; `anchors` are those of another way's pool of the same seed and purpose."""
-    drawn, views = [], []
+def draw_pool(frozen: Frozen, way: Way, seed: int, purpose: str, images: int) -> Pool:
+    """Draw a pool of pairs; anchors and noises of one seed and purpose are the same for every way."""
+    pairs: tuple[list[Tensor], list[Tensor]] = ([], [])
     for number in range(-(-images // _BATCH)):
         latents = frozen.latents(seed, purpose, number, _BATCH)
         with torch.no_grad():
-            if anchors is None:
-                drawn.append(shown(frozen.images(latents)))
-            noise = step_noise(latents, seeds.derive(seed, purpose), number)
-            views.append(shown(frozen.images(latents, way(latents.z, noise))))
-    return Pool(torch.cat(drawn)[:images] if anchors is None else anchors, torch.cat(views)[:images])
+            for side, step in zip(pairs, pair_steps(way, latents, seeds.derive(seed, purpose), number), strict=True):
+                side.append(shown(frozen.images(latents, step)))
+    first, second = (torch.cat(side)[:images] for side in pairs)
+    return Pool(first, second)
 
 
 def held_out_losses(training: Pool, test: Pool, config: NavigatorConfig, seed: int) -> FloatArray:
     """Train a fresh encoder on one pool; return its loss on each batch of K anchors of the other, in nats."""
     estimator = config.estimator
     torch.manual_seed(seed)
-    encoder = PairEncoder(config.encoder_width).to(training.views.device)
+    encoder = PairEncoder(config.encoder_width).to(training.second.device)
     _train(encoder, training, config, seed)
     encoder.eval()
     losses = []
     with torch.no_grad():
-        for number, rows in enumerate(batches(torch.arange(len(test.views)), estimator.batch_images)):
+        for number, rows in enumerate(batches(torch.arange(len(test.second)), estimator.batch_images)):
             losses.append(_loss(encoder, test, rows, config, f"test/{seed}/{number}").item())
     return np.array(losses)
 
@@ -65,14 +65,9 @@ def held_out_losses(training: Pool, test: Pool, config: NavigatorConfig, seed: i
 def compare(frozen: Frozen, ways: Mapping[str, Way], config: NavigatorConfig, purpose: str, count: int) -> FloatArray:
     """Return I_NCE in nats of each way, for each seed and batch of held-out anchors: [ways, seeds, batches]."""
     estimator, tables = config.estimator, []
-    anchors: list[Tensor | None] = [None, None]
     for way in ways.values():
         sizes = {"training": estimator.training_images, "test": estimator.test_images}
-        pools = [
-            draw_pool(frozen, way, config.seed, f"{purpose}/{part}", size, anchors[i])
-            for i, (part, size) in enumerate(sizes.items())
-        ]
-        anchors = [pool.anchors for pool in pools]
+        pools = [draw_pool(frozen, way, config.seed, f"{purpose}/{part}", size) for part, size in sizes.items()]
         losses = [held_out_losses(pools[0], pools[1], config, config.seed + number) for number in range(count)]
         tables.append(math.log(estimator.batch_images) - np.stack(losses))
     return np.stack(tables)
@@ -115,7 +110,7 @@ def _interval(difference: FloatArray) -> tuple[float, float]:
 
 def _train(encoder: PairEncoder, pool: Pool, config: NavigatorConfig, seed: int) -> None:
     estimator = config.estimator
-    count = len(pool.views)
+    count = len(pool.second)
     orders = [torch.from_numpy(seeds.permutation(seed, f"epoch/{e}", count)) for e in range(estimator.epochs)]
 
     def loss(rows: Tensor, seen: int) -> Tensor:
@@ -125,9 +120,9 @@ def _train(encoder: PairEncoder, pool: Pool, config: NavigatorConfig, seed: int)
 
 
 def _loss(encoder: PairEncoder, pool: Pool, rows: Tensor, config: NavigatorConfig, purpose: str) -> Tensor:
-    recipe, rows = preset(config.augmentation), rows.to(pool.views.device)
+    recipe, rows = preset(config.augmentation), rows.to(pool.second.device)
     codes = []
-    for view, images in enumerate((pool.anchors, pool.views)):
+    for view, images in enumerate((pool.first, pool.second)):
         own = pixel_seeds(config.seed, f"{purpose}/{view}", len(rows)).to(rows.device)
         codes.append(encoder(augment(images[rows], own, recipe, config.crop_px)))
     return info_nce(codes[0], codes[1], config.temperature)

@@ -1,7 +1,9 @@
 """A navigator and an encoder, each against the other: how far apart can two views of one thing be at a given distance?
 
 min over T, max over f of I_NCE(f(G(z)); f(G(z + σ√D·T(z, n)/‖T(z, n)‖))), COP-Gen (Li et al., NeurIPS 2022), eq. 6,
-with a step of fixed length and a noise n for each view. Pixels are augmented as for training an encoder.
+with a step of fixed length and a noise n for each view. All views of a group are positives of each other, so in half of
+the pairs the first image is a view too: else T sends all views of an anchor one way, and they are one image.
+Pixels are augmented as for training an encoder.
 Invariant: all that is random is a function of (seed, images_seen).
 """
 
@@ -68,9 +70,9 @@ class MinMax:
     def step(self, images_seen: int, batch_images: int, rate: float) -> dict[str, float]:
         """Let the encoder learn to find partners, then the navigator to hide them from it."""
         latents = self.frozen.latents(self.config.seed, "navigator", images_seen, batch_images)
-        noise = step_noise(latents, self.config.seed, images_seen)
-        first, second = self._views(latents, self.navigator(latents.z, noise), images_seen)
-        loss = self._loss(first, second.detach())
+        steps = pair_steps(self.navigator, latents, self.config.seed, images_seen)
+        first, second = self._views(latents, steps, images_seen)
+        loss = self._loss(first.detach(), second.detach())
         report = {"loss": loss.item(), "gradient_encoder": self.judge.step(loss, rate)}
         hidden = -self._loss(first, second)
         report |= {"gradient_navigator": self.guide.step(hidden, rate)}
@@ -88,8 +90,8 @@ class MinMax:
     def _loss(self, first: Tensor, second: Tensor) -> Tensor:
         return info_nce(self.encoder(first), self.encoder(second), self.config.temperature)
 
-    def _views(self, latents: Latents, step: Tensor, images_seen: int) -> tuple[Tensor, Tensor]:
-        """Draw both images of each anchor and augment them; only the second has a gradient."""
+    def _views(self, latents: Latents, steps: tuple[Tensor, Tensor], images_seen: int) -> tuple[Tensor, Tensor]:
+        """Draw both images of each pair and augment them."""
         recipe, size_px = preset(self.config.augmentation), self.config.crop_px
 
         def augmented(images: Tensor, view: int) -> Tensor:
@@ -97,14 +99,20 @@ class MinMax:
             shares = images.clamp(-1, 1) * 0.5 + 0.5
             return augment_differentiably(shares, own.to(images.device), recipe, size_px)
 
-        with torch.no_grad():
-            first = augmented(self.frozen.images(latents), 0)
-        return first, augmented(self.frozen.images(latents, step), 1)
+        first, second = (augmented(self.frozen.images(latents, step), view) for view, step in enumerate(steps))
+        return first, second
 
 
-def step_noise(latents: Latents, seed: int, number: int) -> Tensor:
+def pair_steps(way: Way, latents: Latents, seed: int, number: int) -> tuple[Tensor, Tensor]:
+    """Return the steps to both images of each pair: every other pair's first image is the anchor, a step of 0."""
+    first, second = (way(latents.z, step_noise(latents, seed, number, view)) for view in range(2))
+    is_view = torch.arange(len(first), device=first.device) % 2
+    return first * is_view[:, None], second
+
+
+def step_noise(latents: Latents, seed: int, number: int, view: int = 1) -> Tensor:
     """Draw the noise that a batch of views goes by. Shapes: as z."""
-    drawn = seeds.normal(seeds.derive(seed, f"step/{number}"), "step", tuple(latents.z.shape))
+    drawn = seeds.normal(seeds.derive(seed, f"step/{number}/{view}"), "step", tuple(latents.z.shape))
     return torch.from_numpy(drawn).to(latents.z.device)
 
 

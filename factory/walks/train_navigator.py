@@ -24,7 +24,7 @@ from factory.walks.navigation import MinMax, Way, gaussian_way, likeness
 from factory.walks.steering import layer_arrays
 from learning import checkpoint, loop
 from manifests.errors import UserError
-from manifests.target import replaced
+from manifests.target import only_writer, replaced
 
 
 class EnoughError(Exception):
@@ -50,7 +50,8 @@ class NavigatorRun:
         try:
             self._catch_up()
             tell = teller(self.config.images, self.say)
-            loop.train(self.learner, self.config.schedule, self.folder, tell, self._consider)
+            with only_writer(self.folder):
+                loop.train(self.learner, self.config.schedule, self.folder, tell, self._consider)
         except EnoughError:
             self.say(f"no better for {self.config.patience} candidates: training ends")
         best = min(self._considered(), key=lambda line: float(line["navigator_nats"]))

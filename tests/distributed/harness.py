@@ -23,7 +23,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["torch", "torch.distributed", "torch._dynamo"])  # DDP imports the last one
 
 
-def run_processes(n: int, function: Callable[..., Any], *args: Any, timeout_s: float = 60) -> list[Any]:
+def run_processes(n: int, function: Callable[..., Any], *args: Any, timeout_s: float = 180) -> list[Any]:
     """Return `function(*args)` of every rank; the function is importable by name, its results are tensors,
     numbers and text in tuples, lists and dicts.
 

@@ -1,10 +1,13 @@
 """InfoMin's sweeps and the comparison of learned views as laid out: every command is one that the trainer takes."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from experiments import infomin_sweeps, learned_views
 from experiments.infomin_sweeps import RENDERED, Knob, points, table
 from experiments.learned_views import LEARNERS, learners, viewers
 from experiments.learned_views import table as learned_table
@@ -15,7 +18,7 @@ from trainer.config import load_config
 from trainer.flow_file import LearnedColours, write_flow
 from trainer.information.pairs import view_pair
 
-DATA = Path("some/data")
+DATA = "some/data"
 
 
 @pytest.mark.parametrize("knob", list(Knob))
@@ -109,3 +112,49 @@ def test_the_comparisons_table_names_claims_information_and_over_shrinking():
     assert "| semi-supervised | 50.0, 40.0 | 1.50, 1.50 |" in text
     assert "| semi-supervised above raw RGB | +3.0 [+1.0, +5.0] | 2.0 | evidence |" in text
     assert "flow-unsupervised: over-shrunk in 70 %, 0 % of the last steps" in text
+
+
+@pytest.fixture
+def without_training(monkeypatch):
+    """Both programs with their long steps left out: nothing is trained, half of all images are guessed right."""
+    guesses = np.random.default_rng(0)
+
+    def predictions(arms, out, examples, split, seeds):
+        truth = examples.labels
+
+        def guess():
+            return np.stack([np.where(guesses.random(len(truth)) < 0.5, truth, 0) for _ in range(seeds)])
+
+        return {arm.name: {"linear": guess(), "knn": guess()} for arm in arms}
+
+    def information(wanted, out, *, jobs, options):
+        nats = {"i_nce": {"mean": 1.0, "low": 0.9, "high": 1.1}}
+        return {one.name: {"nats": nats, "ceiling_nats": 4.85, "warnings": []} for one in wanted}
+
+    for program in (infomin_sweeps, learned_views):
+        monkeypatch.setattr(program, "make", lambda arms, out, *, seeds, jobs: None)
+        monkeypatch.setattr(program, "predictions", predictions)
+        monkeypatch.setattr(program, "information", information)
+    monkeypatch.setattr(learned_views, "last_line", lambda run: {"over_shrunk": 0.5, "i_nce_nats": 0.3})
+
+
+def test_the_comparison_writes_scores_claims_and_what_views_share(without_training, tmp_path, capsys):
+    numbers = {"flow_images": 10, "images": 20, "label_fraction": 0.25, "seeds": 3, "jobs": 1, "epochs": 1}
+    learned_views.main(data=tmp_path, out=tmp_path / "out", split="dev", where="", **numbers)
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(found["sets"]) == {"emoji", "clipart26"}
+    claims = found["sets"]["emoji"]["claims"]["linear"]
+    assert set(claims) == set(learned_views.CLAIMS)
+    assert all(one["seeds"] == 3 and not one["is_evidence"] for one in claims.values())
+    assert len(found["information"]) == 1 + 3 * 3
+    assert "over-shrunk in 50 %, 50 %, 50 % of the last steps" in capsys.readouterr().out
+
+
+def test_a_sweep_writes_its_numbers_and_its_picture(without_training, tmp_path):
+    numbers = {"groups": 4, "images": 20, "seeds": 1, "jobs": 1, "epochs": 1, "batch": 16}
+    infomin_sweeps.main(
+        Knob.crop, data=tmp_path, out=tmp_path / "out", split="dev", where="", labelled="emoji", **numbers
+    )
+    found = json.loads((tmp_path / "out" / "crop" / "results.json").read_text())
+    assert [one["value"] for one in found["points"]] == ["0.05", "0.1", "0.2", "0.4", "0.6", "0.8"]
+    assert (tmp_path / "out" / "crop" / "information.svg").read_text().count("<circle") == 6

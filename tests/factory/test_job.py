@@ -51,7 +51,9 @@ def test_any_number_of_workers_gives_the_root_of_one_process(
     assert make(tmp_path, workers=workers) == inline_root
     assert verify(tmp_path, deep=True).problems == []
     assert len(attempts(tmp_path, "rendered")) == 3
-    assert len({attempt["pid"] for attempt in attempts(tmp_path, "begun")}) == workers
+    pids = {attempt["pid"] for attempt in attempts(tmp_path, "begun")}
+    assert len(pids) <= workers, "on a busy machine the first may be done before the second has begun"
+    assert os.getpid() not in pids
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_a_preset_is_changed_key_by_key_and_lists_are_replaced_whole(tmp_path: P
 def test_every_preset_is_a_valid_recipe(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert all("@" in source.model or source.model.startswith(("builtin:", "package:")) for source in recipe.sources)
+    assert all("@" in one.model or one.model.startswith(("builtin:", "package:", "runs/")) for one in recipe.sources)
     assert recipe.description
     assert recipe.licence
 

@@ -2,6 +2,9 @@
 
 import os
 import resource
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import UserError
-from manifests.target import check_file, check_folder, local_path, replaced
+from manifests.errors import ConflictError, UserError
+from manifests.target import check_file, check_folder, local_path, only_writer, replaced
 
 
 @contextmanager
@@ -94,3 +97,25 @@ def test_a_file_too_large_keeps_the_old_one_and_says_so_in_one_line(tmp_path: Pa
         part.write_text("x" * 2000)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from manifests.target import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_has_one_writer_and_a_killed_one_leaves_the_way_free(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(run)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "at work\n"
+        with pytest.raises(ConflictError, match="another process is working on this run"), only_writer(run):
+            pass
+        other.send_signal(signal.SIGKILL)
+    with only_writer(run):
+        assert list(run.iterdir()) == []

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -42,22 +43,29 @@ class Command:
     process: BaseProcess
     log: Path
 
-    def wait(self) -> tuple[int | None, str]:
-        """Return the exit code and everything that was printed."""
-        self.process.join(120)
+    def wait(self, limit_s: float = 120) -> tuple[int | None, str]:
+        """Return the exit code, None if it has none yet, and everything that was printed."""
+        self.process.join(limit_s)
         return self.process.exitcode, self.log.read_text()
 
 
-def start(words: list[str], largest_file_bytes: int | None = None) -> Command:
+def start(
+    words: list[str],
+    largest_file_bytes: int | None = None,
+    target: Callable[..., None] | None = None,
+    more: tuple[object, ...] = (),
+) -> Command:
+    """Start the command line, or a function around `_run` that takes more arguments."""
     handle, log = tempfile.mkstemp(suffix=".log")
     os.close(handle)
-    process = _CONTEXT.Process(target=_run, args=(words, log, largest_file_bytes, dict(os.environ)), daemon=True)
+    arguments = (words, log, largest_file_bytes, dict(os.environ), *more)
+    process = _CONTEXT.Process(target=target or _run, args=arguments, daemon=True)
     process.start()
     return Command(process, Path(log))
 
 
-def run(words: list[str], largest_file_bytes: int | None = None) -> tuple[int | None, str]:
-    return start(words, largest_file_bytes).wait()
+def run(words: list[str], largest_file_bytes: int | None = None, limit_s: float = 120) -> tuple[int | None, str]:
+    return start(words, largest_file_bytes).wait(limit_s)
 
 
 def _run(words: list[str], log: str, largest_file_bytes: int | None, environment: dict[str, str]) -> None:

@@ -28,21 +28,27 @@ def test_the_learning_rate_is_linear_in_the_batch():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("optimiser.weight_decay=1", "optimiser is unknown; did you mean optimizer"),
-        ("optimizer.weight_decy=1", "optimizer.weight_decy is unknown; did you mean weight_decay"),
-        ("batch_images=-4", r"batch_images: .*greater than or equal to 2 \(given: -4\)"),
-        ("objective.name=simsam", "objective.name is 'simsam'; expected one of byol, .*synclr; did you mean simsiam"),
-        ("objective={temperature: 0.1}", "objective.name is missing; expected one of byol, clip, .*, synclr"),
-        ("objective.name=7", "objective.name is 7; expected one of byol"),
-        ("objective.hiden=3", "objective.hiden is unknown; did you mean hidden"),
-        ("objective={name: clip, text: {widht: 8}}", "objective.text.widht is unknown; did you mean width"),
-        ("objective.temperature=-1", r"objective.temperature: .*greater than 0 \(given: -1\)"),
-        ("probe={sett: emoji}", "probe.sett is unknown; did you mean set"),
-        ("data.views=three", "data.views: .*integer.*three"),
-        ("batch_images=10", r"batch_images is 10; expected a multiple of data.views \(4\)"),
-        ("images", "expected a.b=value"),
-        ("images.more=1", "images is a value"),
-        ("images=[1", "no YAML value"),
+        ("optimiser.weight_decay=1", "optimiser: unknown key; did you mean optimizer"),
+        ("optimizer.weight_decy=1", "optimizer.weight_decy: unknown key; did you mean weight_decay"),
+        ("batch_images=-4", "batch_images: got -4, expected greater than or equal to 2"),
+        ("objective.name=simsam", "objective.name: got 'simsam', expected one of simclr, .*; did you mean simsiam"),
+        ("objective={temperature: 0.1}", "objective.name: missing; it must be given"),
+        ("objective.name=7", "objective.name: got '7', expected one of simclr"),
+        ("objective.hiden=3", "objective.hiden: unknown key; did you mean hidden"),
+        ("objective={name: clip, text: {widht: 8}}", "objective.text.widht: unknown key; did you mean width"),
+        ("objective={name: clip, text: {width: 9}}", r"objective.text: expected width to be a multiple of heads \(8\)"),
+        (
+            "objective={name: pirl, patch_px: 99}",
+            "objective: expected patch_px of at most the 85 px of a cell, found 99",
+        ),
+        ("objective.temperature=-1", "objective.temperature: got -1, expected greater than 0"),
+        ("encoder.split=luv", "encoder.split: got 'luv', expected 'rgb', 'lab'"),
+        ("probe={sett: emoji}", "probe.sett: unknown key; did you mean set"),
+        ("data.views=three", "data.views: got 'three', expected a valid integer"),
+        ("batch_images=10", r"expected batch_images to be a multiple of data.views \(4\), .*, found 10"),
+        ("images", "--set images: expected KEY=VALUE"),
+        ("images.more=1", "--set images.more=1: 'more' lies below the plain value 100000"),
+        ("images=[1", r"--set images=\[1: '\[1' is not a YAML value"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(override, words):
@@ -55,9 +61,9 @@ def test_a_wrong_override_is_one_clear_line(override, words):
     ("text", "words"),
     [
         ("preset: stabelrep\n", "did you mean stablerep"),
-        ("- a\n- b\n", "must hold keys and values"),
-        ("a: [\n", "is no YAML"),
-        ("objective: 3\n", "objective: "),
+        ("- a\n- b\n", "expected a mapping of settings, found list"),
+        ("a: [\n", "not valid YAML"),
+        ("objective: 3\n", "objective: got 3, expected a valid dictionary"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(tmp_path, text, words):
@@ -66,10 +72,31 @@ def test_a_wrong_file_is_one_clear_line(tmp_path, text, words):
     with pytest.raises(UserError, match=words) as error:
         load_config(path)
     assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_each_of_several_mistakes_has_a_line_of_its_own():
+    with pytest.raises(UserError) as error:
+        load_config("moco", ["seed=-1", "objective.queue=one", "encoder.sise_px=3"])
+    assert [line.split(": ")[1] for line in str(error.value).splitlines()] == [
+        "seed",
+        "encoder.sise_px",
+        "objective.queue",
+    ]
+
+
+@pytest.mark.parametrize("preset", ["moco", "infomin"])
+def test_a_queue_that_cannot_hold_a_batchs_keys_is_refused_before_anything_is_read(preset):
+    assert load_config(preset, ["batch_images=64", "objective.queue=64"]).objective.queue == 64
+    with pytest.raises(
+        UserError, match=r"objective.queue to hold a batch's keys, .* \(64\) or more, found 63"
+    ) as error:
+        load_config(preset, ["batch_images=64", "objective.queue=63"])
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_preset_names_the_nearest():
-    with pytest.raises(UserError, match="neither a file nor a preset; did you mean stablerep"):
+    with pytest.raises(UserError, match=r"stablrep: neither a .yaml file nor a preset; did you mean stablerep"):
         load_config("stablrep")
 
 
@@ -83,7 +110,7 @@ def test_another_config_in_the_folder_is_told_key_by_key():
 def test_the_warm_up_is_a_twentieth_of_the_run_unless_given():
     assert load_config("simclr", ["images=5000"]).warmup_images == 250
     assert load_config("simclr", ["optimizer.warmup_images=0"]).warmup_images == 0
-    with pytest.raises(UserError, match=r"optimizer.warmup_images is 6000; expected images \(5000\) or less"):
+    with pytest.raises(UserError, match=r"optimizer.warmup_images of at most images \(5000\), found 6000"):
         load_config("simclr", ["images=5000", "optimizer.warmup_images=6000"])
 
 

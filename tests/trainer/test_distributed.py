@@ -12,12 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from learning.checkpoint import load_newest
 from learning.gather import rank, world_size
 from manifests.dataset import open_dataset
+from manifests.errors import UserError
 from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
 from tests.trainer.processes import overrides, pretrain_words
 from trainer.config import load_config
 from trainer.crops import build_inputs
-from trainer.distributed import check_launch, check_same_weights, own_columns
+from trainer.distributed import check_launch, check_same_start, check_same_weights, own_columns
 from trainer.objectives import build_objective
 from trainer.stream import Stream
 
@@ -79,6 +80,21 @@ def different_weights():
 
 def test_ranks_that_drifted_apart_are_noticed():
     assert all("different weights" in text for text in run_processes(2, different_weights))
+
+
+def different_starts():
+    try:
+        check_same_start(16 * (1 - rank()), CPU, "runs/a")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_nodes_that_would_go_on_from_different_checkpoints_are_refused():
+    expected = "runs/a: this process would go on from {} images, the first one from 16: give a folder that all nodes"
+    found = run_processes(2, different_starts)
+    assert [text.startswith(expected.format(seen)) for text, seen in zip(found, (16, 0), strict=True)] == [True, True]
+    check_same_start(16, CPU, "runs/a")
 
 
 def launched(launcher, words, **environment):

@@ -40,6 +40,15 @@ def test_normalizing_is_the_recorded_preprocessing():
     assert torch.allclose(normalized[0, :, 0, 0], torch.tensor([1.8, 0.8, 0.35]))
 
 
+@pytest.mark.parametrize("split", [None, "lab", "hsv"])
+def test_patches_are_normalized_as_each_would_be_alone(split):
+    encoder = build_encoder(EncoderConfig(**SLIM, split=split))
+    patches = torch.rand(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = encoder.normalize(patches)
+    assert found.shape == patches.shape
+    assert torch.allclose(found[1, 2], encoder.normalize(patches[1, 2:3])[0], atol=1e-6)
+
+
 def test_a_saved_encoder_loads_with_its_preprocessing_and_in_timm_itself(tmp_path):
     encoder = build_encoder(EncoderConfig(**SLIM, mean=(0.1, 0.2, 0.3))).eval()
     folder = save(tmp_path / "encoder", encoder)

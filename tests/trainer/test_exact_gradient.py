@@ -79,7 +79,7 @@ def assert_equal(found, expected):
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_a_step_of_several_processes_is_that_of_one(alone, world):
-    for found in run_processes(world, steps, CASES, None, timeout_s=120):
+    for found in run_processes(world, steps, CASES, None, timeout_s=300):
         assert_equal(found, alone)
 
 
@@ -90,7 +90,7 @@ def test_a_step_by_parts_is_that_of_the_whole(alone, cache_groups):
 
 @pytest.mark.parametrize(("world", "cache_groups"), [(2, 3), (4, 1)])
 def test_parts_on_several_processes_are_exact_as_well(alone, world, cache_groups):
-    for found in run_processes(world, steps, CASES, cache_groups, timeout_s=120):
+    for found in run_processes(world, steps, CASES, cache_groups, timeout_s=300):
         assert_equal(found, alone)
 
 

@@ -16,3 +16,7 @@ def test_a_split_encoder_is_exported_and_loads_to_the_same_features(tmp_path):
     assert encoder(encoder.normalize(torch.rand(2, 3, pixels.size_px, pixels.size_px))).shape == (2, 2 * 16)
     code, said = run(["embed", str(tmp_path / "run"), url, str(tmp_path / "features.parquet")])
     assert code == 0, said
+    code, said = run(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--onnx"])
+    assert code == 0, said
+    assert "in onnxruntime" in said
+    assert (tmp_path / "out" / "encoder.onnx").is_file()

@@ -5,18 +5,22 @@ import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import fsspec
 import pytest
 import torch
 
 from learning.checkpoint import load_newest
+from learning.gather import rank
+from manifests.errors import StoreError
+from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
 from tests.trainer.processes import pretrain_words, run, start
-from trainer.mirror import Mirror
+from trainer.mirror import Mirror, take_up
 
 IMAGES = 160
-OPTIONS = {"images": IMAGES, "checkpoint_images": 32, "log_images": 16, "ema_half_life_images": 64}
+OPTIONS = {"images": IMAGES, "checkpoint_images": 32, "log_images": 48, "ema_half_life_images": 64}
 VOLATILE = {"images_per_s", "data_wait_fraction", "memory_peak_bytes", "seconds", "unreadable_groups"}
 
 
@@ -71,6 +75,9 @@ def test_a_run_killed_on_one_machine_goes_on_bit_for_bit_on_another(tmp_path, mo
     weights = [(folder / "encoder" / "model.safetensors").read_bytes() for folder in (whole, there)]
     assert weights[0] == weights[1]
     assert lines(whole) == lines(there)  # the lines of the first machine have come along
+    put = fsspec.filesystem("s3").cat(f"{s3_url}/killed/metrics/ckpt-{IMAGES:012d}.jsonl").decode()
+    assert put == (there / "metrics.jsonl").read_text()  # to the last one
+    assert [line["images_seen"] for line in lines(there)] == [32, 48, 64, 96, 128, 144, 160]
 
     shutil.rmtree(there)  # a third machine needs nothing but the bucket
     monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "third machine"))
@@ -89,9 +96,9 @@ def checkpoint(folder, number, metrics):
     return name
 
 
-def on(tmp_path, monkeypatch, machine, bucket):
+def on(tmp_path, monkeypatch, machine, bucket, **options):
     monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / machine))
-    mirror = Mirror(bucket)
+    mirror = Mirror(bucket, **options)
     mirror.folder.mkdir(parents=True, exist_ok=True)
     return mirror
 
@@ -137,8 +144,8 @@ def test_a_machine_whose_checkpoint_is_the_newest_keeps_its_own_lines(tmp_path, 
     assert (mine.folder / "metrics.jsonl").read_text() == "16\n24\n"
 
 
-def test_checkpoints_that_were_dropped_here_are_dropped_there(tmp_path, monkeypatch, bucket):
-    mine = on(tmp_path, monkeypatch, "a", bucket)
+def test_checkpoints_that_are_too_old_to_be_kept_are_dropped_there_too(tmp_path, monkeypatch, bucket):
+    mine = on(tmp_path, monkeypatch, "a", bucket, keep_last=1)
     first = checkpoint(mine.folder, 16, "16\n")
     mine.push()
     shutil.rmtree(mine.folder / "checkpoints" / first)
@@ -147,3 +154,69 @@ def test_checkpoints_that_were_dropped_here_are_dropped_there(tmp_path, monkeypa
     kept = {str(path.relative_to(tmp_path / "bucket")) for path in (tmp_path / "bucket").rglob("*") if path.is_file()}
     assert not any("016" in name for name in kept)
     assert "metrics/ckpt-000000000032.jsonl" in kept
+
+
+def names_in(folder):
+    return sorted(path.parent.name for path in folder.glob("checkpoints/*/DONE"))
+
+
+def test_another_machine_drops_no_checkpoint_that_is_kept_for_good(tmp_path, monkeypatch, bucket):
+    rule = {"keep_last": 2, "keep_every_images": 32}
+    mine = on(tmp_path, monkeypatch, "a", bucket, **rule)
+    for number in (16, 32, 48):
+        checkpoint(mine.folder, number, f"{number}\n")
+        mine.push()
+    other = on(tmp_path, monkeypatch, "b", bucket, **rule)
+    other.pull()
+    for number in (64, 80):
+        checkpoint(other.folder, number, f"{number}\n")
+        other.push()
+    assert names_in(tmp_path / "bucket") == [f"ckpt-{number:012d}" for number in (32, 64, 80)]
+
+
+def test_a_machine_that_had_the_run_earlier_puts_no_checkpoint_that_was_dropped(tmp_path, monkeypatch, bucket):
+    mine = on(tmp_path, monkeypatch, "a", bucket)
+    checkpoint(mine.folder, 16, "16\n")
+    mine.push()
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    for number in (32, 48):
+        checkpoint(other.folder, number, f"{number}\n")
+        other.push()
+    again = on(tmp_path, monkeypatch, "a", bucket)
+    again.pull()
+    again.push()
+    assert names_in(tmp_path / "bucket") == ["ckpt-000000000032", "ckpt-000000000048"]
+
+
+def two_nodes(folder, bucket, broken):
+    """Every rank is a node of its own; the first one has a checkpoint that the bucket lacks."""
+    os.environ["VIEWMILL_CACHE"] = f"{folder}/node {rank()}"
+    mirror = Mirror(bucket)
+    if rank() == 0:
+        checkpoint(mirror.folder, 16, "16\n")
+    if rank() == broken:
+        mirror.pull = out_of_reach
+    try:
+        take_up(mirror, SimpleNamespace(is_main_process=rank() == 0, is_local_main_process=True, device="cpu"))
+    except StoreError as error:
+        return {"error": str(error)}
+    return {"names": names_in(mirror.folder), "metrics": (mirror.folder / "metrics.jsonl").read_text()}
+
+
+def out_of_reach():
+    raise StoreError("the network is down")
+
+
+def test_every_node_takes_up_the_first_ones_checkpoint(tmp_path, bucket):
+    found = run_processes(2, two_nodes, str(tmp_path), bucket, -1)
+    assert found == [{"names": ["ckpt-000000000016"], "metrics": "16\n"}] * 2
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_nobody_waits_for_a_node_that_cannot_reach_the_bucket(tmp_path, bucket, broken):
+    found = run_processes(2, two_nodes, str(tmp_path), bucket, broken)
+    assert found[broken] == {"error": "the network is down"}
+    assert found[1 - broken] == {
+        "error": "another process could not bring the run from its bucket; its own message says why"
+    }

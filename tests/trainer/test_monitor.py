@@ -59,8 +59,9 @@ def test_resuming_cuts_lines_past_the_checkpoint_and_half_written_ones(tmp_path)
 
 
 def test_collapse_and_starvation_are_said_with_the_likely_cause():
-    assert warnings({"feature_std": 0.9, "data_wait_fraction": 0.1}) == []
-    collapsed, starved = warnings({"feature_std": 0.02, "data_wait_fraction": 0.11})
+    assert warnings({"feature_std": 0.9, "data_wait_fraction": 0.1}, workers=1, cores=2) == []
+    line = {"feature_std": 0.02, "data_wait_fraction": 0.11, "effective_rank": 1.0}
+    collapsed, starved = warnings(line, workers=1, cores=2)
     assert "collapse" in collapsed
     assert "data.workers" in starved
 

@@ -45,6 +45,22 @@ def test_any_number_of_ranks_reads_the_same_global_batch(world, start):
     assert np.concatenate(parts).tolist() == list(range(start, start + 24))
 
 
+@settings(max_examples=60, deadline=None)
+@given(sizes=mixtures, lives=st.lists(st.tuples(st.sampled_from([1, 2, 3, 4, 6]), st.integers(1, 4)), max_size=6))
+def test_each_group_comes_once_an_epoch_however_often_the_number_of_ranks_changes(sizes, lives):
+    order, start, read = order_of(sizes, window=5), 0, Counter()
+    for world, batches in lives:
+        for _ in range(batches):
+            for rank in range(world):
+                slots = order.at(rank_part(start, 12, rank, world))
+                read.update(zip(*(column.tolist() for column in slots), strict=True))
+            start += 12
+    assert set(read.values()) <= {1}  # a group of an epoch of a data set
+    for d, shard_sizes in enumerate(sizes):
+        epochs = Counter(epoch for dataset, epoch, _ in read if dataset == d)
+        assert all(epochs[epoch] == sum(shard_sizes) for epoch in range(len(epochs) - 1))  # but the one it stops in
+
+
 @given(weights=st.lists(st.floats(0.05, 20), min_size=2, max_size=5), start=st.integers(0, 10**11))
 def test_mixtures_keep_to_their_weights_over_any_stretch(weights, start):
     dataset, _ = assign(np.arange(start, start + 500, dtype=np.int64), _cascade(weights))

@@ -1,9 +1,12 @@
 import itertools
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from manifests.dataset import open_dataset
 from manifests.errors import UserError
@@ -114,12 +117,71 @@ def test_a_cut_shard_is_an_error_naming_it(tmp_path, url):
         take(stream_of(str(copy), corrupt_budget=1), 3)
 
 
+def test_a_consumer_that_waits_keeps_no_more_than_some_batches_in_memory(url, monkeypatch):
+    read = []
+    monkeypatch.setattr("trainer.stream.decode_into", lambda pixels, data: read.append(len(data)))
+    stream = stream_of(url, workers=3)
+    batches = iter(stream)
+    next(batches)
+    time.sleep(0.3)
+    assert len(read) <= (stream.batches_ahead + 1) * 20
+    assert stream_of(url, batch_groups=24, workers=1).batches_ahead == 7
+    assert Stream([open_dataset(url)] * 40, batch_groups=960, views=1, seed=0, workers=2).batches_ahead == 2
+    batches.close()
+
+
+def test_memory_does_not_grow_while_batches_pass_and_those_that_are_held_stay_as_they_are(url):
+    stream = stream_of(url)
+    batches = iter(stream)
+    held = next(batches).images[2:4].permute(0, 1, 4, 2, 3)
+    before = held.clone()
+    places = {next(batches).images.data_ptr() for _ in range(60)}
+    assert len(places) <= stream.batches_ahead + 3
+    assert (held == before).all()
+    assert held.data_ptr() not in places
+    batches.close()
+
+
+def test_what_goes_wrong_in_a_worker_is_one_error_and_ends_its_threads(url, monkeypatch):
+    def broken(pixels, data):
+        raise MemoryError("no memory for an image")
+
+    stream = stream_of(url, workers=3)
+    monkeypatch.setattr("trainer.stream.decode_into", broken)
+    with pytest.raises(MemoryError, match="no memory for an image"):
+        take(stream, 3)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_parts_of_a_batch_that_workers_fill_make_the_batch_that_one_makes(url, monkeypatch):
+    whole = take(stream_of(url, workers=1), 5)
+    monkeypatch.setattr("trainer.stream._PART_GROUPS", 3)
+    assert all(equal(a, b) for a, b in zip(whole, take(stream_of(url, workers=4), 5), strict=True))
+
+
 def test_mixtures_keep_their_weights(tmp_path, url):
     other = make_dataset(tmp_path / "other", groups=12, views=2, stream_id="cd" * 32)
     datasets = [open_dataset(url), open_dataset(other)]
     stream = Stream(datasets, batch_groups=12, views=2, seed=0, weights=(1.0, 2.0))
     ids = np.concatenate([batch.ids for batch in take(stream, 10)])
     assert abs(np.isin(ids, datasets[1].groups().positive_id).sum() - 80) <= 1
+
+
+def test_a_mixture_replaces_what_is_unreadable_alike_however_it_is_read(tmp_path, url):
+    bad = {(group, view): b"no image" for group in (2, 7) for view in range(2)}
+    other = make_dataset(tmp_path / "other", groups=12, views=2, stream_id="cd" * 32, images=bad)
+
+    def stream(**options):
+        return Stream([open_dataset(url), open_dataset(other)], batch_groups=12, views=2, seed=0, **options)
+
+    whole = take(stream(workers=1), 8)
+    gone = open_dataset(other).groups().positive_id[[2, 7]]
+    assert not np.isin(np.concatenate([batch.ids for batch in whole]), gone).any()
+    assert all(equal(a, b) for a, b in zip(whole[3:], take(stream(workers=3, start_groups=36), 5), strict=True))
+    halves = [take(stream(rank=rank, world=2), 8) for rank in range(2)]
+    for batch, *parts in zip(whole, *halves, strict=True):
+        assert (torch.cat([part.images for part in parts]) == batch.images).all()
+        assert (torch.cat([part.rows for part in parts]) == batch.rows).all()
 
 
 def test_waiting_is_measured(url):

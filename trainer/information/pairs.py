@@ -22,7 +22,8 @@ from torch import Tensor
 
 from learning.augment import PRESETS, Augmentation, augment, patch_pairs, preset, with_knobs
 from manifests.errors import UserError
-from trainer.config import Space, nearest
+from manifests.settings import nearest
+from trainer.config import Space
 from trainer.flow_file import read_flow
 from trainer.splits import FlowSplit, FrequencySplit, Split
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from learning.gather import all_gather, share_of_global_mean
+from learning.gather import share_of_global_mean
 from trainer.objectives.inputs import Inputs
 from trainer.objectives.objective import Features, Report
-from trainer.objectives.reports import DIAGNOSED_ROWS, contrastive_report, spread
+from trainer.objectives.reports import DIAGNOSED_ROWS, spread
 from trainer.objectives.two_towers import TwoTowers
 
 
@@ -17,7 +17,5 @@ class Clip(TwoTowers):
         to_text, to_image = self.both_ways(images, texts, inputs)
         loss = (share_of_global_mean(*to_text) + share_of_global_mean(*to_image)) / 2
         self.embeddings = images.detach()[:DIAGNOSED_ROWS]
-        ids, text_ids = inputs.ids, all_gather(inputs.ids[:: inputs.views])
-        keys = all_gather(texts.detach())
-        found = contrastive_report(to_text[0], images.detach(), keys, ids, text_ids, excludes_self=False)
-        return loss, {**found, **spread(images.detach()), "logit_scale": self.logit_scale.detach().exp()}
+        found = self.report(to_text[0], to_image[0], images.detach(), texts.detach(), inputs)
+        return loss, {**found, **spread(images.detach())}

@@ -44,5 +44,5 @@ class Cmc(Objective):
         back = multi_positive_nce(two, all_gather(one), ids, key_ids, temperature=temperature)
         total = (there[0] + back[0]) / 2
         self.embeddings = one.detach()[:DIAGNOSED_ROWS]
-        found = contrastive_report(total, one.detach(), keys.detach(), ids, key_ids, excludes_self=False)
+        found = contrastive_report(total, one.detach(), keys.detach(), ids, key_ids)
         return share_of_global_mean(total, there[1]), {**found, **spread(one.detach())}

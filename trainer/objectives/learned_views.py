@@ -116,7 +116,7 @@ class LearnedViews(Objective):
         back, _ = multi_positive_nce(two, all_gather(one), ids, key_ids, temperature=temperature)
         total = (there + back) / 2
         self.embeddings = one.detach()[:DIAGNOSED_ROWS]
-        report = contrastive_report(total, one.detach(), keys.detach(), ids, key_ids, excludes_self=False)
+        report = contrastive_report(total, one.detach(), keys.detach(), ids, key_ids)
         self._nats = math.log(len(key_ids)) - report["loss"]
         return share_of_global_mean(total, count), {**report, **spread(one.detach()), "i_nce_nats": self._nats}
 

@@ -53,21 +53,24 @@ class Moco(Objective):
 
     def nce(self, queries: Tensor, keys: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Sum the loss of queries against their own keys and the queue. Shapes: both [n, D]."""
-        own = next_view(keys, inputs.views) if self.settings.positives == "group" else keys
-        ids = self.ids(inputs)
+        own, ids = self.own(keys, inputs), self.ids(inputs)
         queue_keys, queue_ids = self.queue.keys.to(queries.dtype), self.queue.ids
         temperature = self.settings.temperature
         return multi_positive_nce(queries, queue_keys, ids, queue_ids, own_keys=own, temperature=temperature)
+
+    def own(self, keys: Tensor, inputs: Inputs) -> Tensor:
+        """Return the key that every query seeks. Shapes: [n, D] -> [n, D]."""
+        return next_view(keys, inputs.views) if self.settings.positives == "group" else keys
 
     def ids(self, inputs: Inputs) -> Tensor:
         return inputs.ids if self.settings.positives == "group" else inputs.images
 
     def report(self, total: Tensor, queries: Tensor, keys: Tensor, inputs: Inputs) -> Report:
-        own = next_view(keys, inputs.views) if self.settings.positives == "group" else keys
-        self.embeddings = queries.detach()[:DIAGNOSED_ROWS]
-        images = inputs.images
-        found = contrastive_report(total, queries.detach(), own, images, images, excludes_self=False)
-        return {**found, **spread(queries.detach())}
+        rows, ids = queries.detach(), self.ids(inputs)
+        self.embeddings = rows[:DIAGNOSED_ROWS]
+        queue = self.queue.keys.to(rows.dtype)
+        found = contrastive_report(total, rows, queue, ids, self.queue.ids, own_keys=self.own(keys, inputs))
+        return {**found, **spread(rows)}
 
     def after_step(self, images_seen: int) -> None:
         self.teacher.follow(self.settings.momentum, encoder=self.encoder, head=self.head)

@@ -18,7 +18,7 @@ from trainer.objectives.contrastive import projection
 from trainer.objectives.inputs import Inputs, stacked
 from trainer.objectives.objective import Features, Objective, Report
 from trainer.objectives.presets import pair
-from trainer.objectives.reports import DIAGNOSED_ROWS, contrastive_report, spread
+from trainer.objectives.reports import DIAGNOSED_ROWS, contrastive_report, mean_of, spread
 from trainer.objectives.teacher import Teacher, rising_momentum, unit
 
 
@@ -55,8 +55,9 @@ class MocoV3(Objective):
         loss = share_of_global_mean(one[0], one[1]) + share_of_global_mean(two[0], two[1])
         flat = queries.detach().flatten(0, 1)
         self.embeddings = flat[:DIAGNOSED_ROWS]
-        found = contrastive_report(
-            (one[0] + two[0]) / 2, queries[0].detach(), keys[1], ids, key_ids, excludes_self=False
+        found = mean_of(
+            contrastive_report(one[0], queries[0].detach(), keys[1], ids, key_ids),
+            contrastive_report(two[0], queries[1].detach(), keys[0], ids, key_ids),
         )
         return 2 * temperature * loss, {**found, **spread(flat)}
 

@@ -19,14 +19,15 @@ def compared(
     Shapes: embeddings [n, D] of unit length, ids [n].
     """
     keys, key_ids = all_gather(embeddings), all_gather(ids)  # [N, D], [N]
+    itself = own_columns(len(ids), ids.device)
     total, anchors = multi_positive_nce(
         embeddings,
         keys,
         ids,
         key_ids,
-        exclude_index=own_columns(len(ids), ids.device),
+        exclude_index=itself,
         temperature=temperature,
         decoupled=decoupled,
     )
-    report = contrastive_report(total, embeddings.detach(), keys.detach(), ids, key_ids)
+    report = contrastive_report(total, embeddings.detach(), keys.detach(), ids, key_ids, exclude_index=itself)
     return total, anchors, {**report, **spread(embeddings.detach())}

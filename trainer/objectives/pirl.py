@@ -58,8 +58,8 @@ class Pirl(Objective):
             total = total + share * part
         self._pending = all_gather(inputs.rows), all_gather(whole.detach())
         self.embeddings = whole.detach()[:DIAGNOSED_ROWS]
-        rows = inputs.rows
-        found = contrastive_report(total, whole.detach(), entries, rows, rows, excludes_self=False)
+        compared = whole.detach(), negatives, inputs.rows, negative_rows
+        found = contrastive_report(total, *compared, own_keys=entries)
         return share_of_global_mean(total, anchors), {**found, **spread(whole.detach())}
 
     def _negatives(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,18 @@ class Pirl(Objective):
 
     def after_step(self, images_seen: int) -> None:
         if self._pending is not None:
-            rows, embeddings = self._pending
+            rows, embeddings = newest(*self._pending)
             moved = 0.5 * self.bank[rows] + 0.5 * embeddings.to(self.bank.dtype)  # section 3.1
             self.bank[rows] = normalize(moved, dim=1)
             self._pending = None
+
+
+def newest(rows: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the last of those that name one row, as where two epochs meet: else it were chance which is written.
+
+    Shapes: int64 [n], [n, D] -> distinct rows [u], [u, D].
+    """
+    distinct, place = torch.unique(rows, return_inverse=True)
+    numbers = torch.arange(len(rows), device=rows.device)
+    last = torch.zeros_like(distinct).scatter_reduce_(0, place, numbers, "amax", include_self=False)
+    return distinct, embeddings[last]

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from manifests.errors import UserError
-
 
 class KeyQueue(nn.Module):
     """A ring of the newest keys. Fresh rows are random, with ids that no image has.
@@ -26,10 +24,8 @@ class KeyQueue(nn.Module):
         self.register_buffer("start", torch.zeros((), dtype=torch.int64))
 
     def push(self, keys: Tensor, ids: Tensor) -> None:
-        """Overwrite the oldest rows with a batch's keys, the same ones on every rank."""
+        """Overwrite the oldest rows with a batch's keys, the same ones on every rank; the config sees that they fit."""
         length = len(self.keys)
-        if len(keys) > length:
-            raise UserError(f"objective.queue is {length}; expected at least the {len(keys)} keys of one batch")
         places = (self.start + torch.arange(len(keys), device=keys.device)) % length
         self.keys[places], self.ids[places] = keys.to(self.keys.dtype), ids
         self.start.copy_((self.start + len(keys)) % length)

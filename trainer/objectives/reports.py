@@ -18,13 +18,15 @@ def contrastive_report(
     ids: Tensor,
     key_ids: Tensor,
     *,
-    excludes_self: bool = True,
+    exclude_index: Tensor | None = None,
+    own_keys: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Means over the global batch's anchors that have a positive: the loss, its distance from log|P|, alignment.
 
-    Shapes: queries [n, D] and keys [N, D] of unit length, ids [n], key_ids [N]; a loss summed over this rank's anchors.
+    What an anchor is compared with is said as to `multi_positive_nce`; the loss is summed over this rank's anchors.
+    Shapes: queries [n, D] and keys [N, D] of unit length, ids [n], key_ids [N], exclude_index [n], own_keys [n, D].
     """
-    positives, squared_distance = _positive_pairs(queries, keys, ids, key_ids, int(excludes_self))
+    positives, squared_distance = _positive_pairs(queries, keys, ids, key_ids, exclude_index, own_keys)
     has_positive = positives > 0
     sums = torch.stack(
         [
@@ -43,6 +45,11 @@ def contrastive_report(
     }
 
 
+def mean_of(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the reports of two directions as one."""
+    return {name: (value + other[name]) / 2 for name, value in one.items()}
+
+
 @torch.no_grad()
 def spread(embeddings: Tensor) -> dict[str, Tensor]:
     """Signs of collapse: uniformity, and the deviation of a coordinate, 1 for unit vectors spread over the sphere."""
@@ -58,14 +65,20 @@ def effective_rank(embeddings: Tensor) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def _positive_pairs(queries: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor, own: int) -> tuple[Tensor, Tensor]:
+def _positive_pairs(
+    queries: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor, exclude_index: Tensor | None, own_keys: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Number of positives of each anchor, and its mean squared distance to them (alignment). Shapes: [n], [n]."""
     unique_ids, key_group, counts = torch.unique(key_ids, return_inverse=True, return_counts=True)
     group = torch.searchsorted(unique_ids, ids).clamp(max=len(unique_ids) - 1)
     known = unique_ids[group] == ids
     group_sum = keys.new_zeros(len(unique_ids), keys.shape[1]).index_add(0, key_group, keys)
-    positives = counts[group] * known - own
-    others = group_sum[group] - own * queries
+    positives, others = counts[group] * known, group_sum[group] * known[:, None]
+    if exclude_index is not None:
+        is_same = key_ids[exclude_index] == ids
+        positives, others = positives - is_same.long(), others - keys[exclude_index] * is_same[:, None]
+    if own_keys is not None:
+        positives, others = positives + 1, others + own_keys
     cosine = (queries * others).sum(dim=1) / positives.clamp(min=1)
     return positives, 2 - 2 * cosine
 

@@ -36,7 +36,7 @@ class Siglip(TwoTowers):
         total = pairwise(images, keys, inputs.ids, key_ids, self.logit_scale.exp(), self.logit_bias)
         count = torch.tensor(len(images), device=images.device)
         self.embeddings = images.detach()[:DIAGNOSED_ROWS]
-        found = contrastive_report(total, images.detach(), keys.detach(), inputs.ids, key_ids, excludes_self=False)
+        found = contrastive_report(total, images.detach(), keys.detach(), inputs.ids, key_ids)
         sums = all_reduce_sum(torch.stack([total.detach().double(), count.double()]))
         told = {"loss": sums[0] / sums[1], "alignment": found["alignment"], **spread(images.detach())}
         return share_of_global_mean(total, count), {**told, "logit_scale": self.logit_scale.detach().exp()}

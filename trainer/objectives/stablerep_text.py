@@ -26,13 +26,17 @@ class StableRepText(TwoTowers):
     def __init__(self, config: RunConfig, settings: StableRepTextConfig, encoder: Encoder, vocabulary: int) -> None:
         super().__init__(config, settings, encoder, vocabulary)
         self.head = projection(settings.image, encoder.dimensions)
-        self.temperature = settings.image.temperature
+        self.temperature, self.decoupled = settings.image.temperature, settings.image.decoupled
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         embeddings = unit(self.head(features[0][0]))
-        total, anchors, report = compared(embeddings, inputs.ids, temperature=self.temperature)
+        total, anchors, report = compared(
+            embeddings, inputs.ids, temperature=self.temperature, decoupled=self.decoupled
+        )
         self.embeddings = embeddings.detach()[:DIAGNOSED_ROWS]
-        to_text, to_image = self.both_ways(*self.projected(features), inputs)
+        images, texts = self.projected(features)
+        to_text, to_image = self.both_ways(images, texts, inputs)
         captions = (share_of_global_mean(*to_text) + share_of_global_mean(*to_image)) / 2
-        scale = self.logit_scale.detach().exp()
-        return share_of_global_mean(total, anchors) + captions, {**report, "logit_scale": scale}
+        told = self.report(to_text[0], to_image[0], images.detach(), texts.detach(), inputs)
+        found = {"caption_loss": told["loss"], "logit_scale": told["logit_scale"]}
+        return share_of_global_mean(total, anchors) + captions, {**report, **found}

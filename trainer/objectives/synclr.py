@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learning.augment import preset
-from learning.gather import all_gather, share_of_global_mean
+from learning.gather import all_gather, all_reduce_sum, share_of_global_mean, world_size
 from learning.heads import ProjectionHead
 from learning.losses import multi_positive_nce
 from trainer.config import RunConfig
@@ -83,26 +83,25 @@ class SynClr(Objective):
         crops = torch.cat(features[:kinds])  # [1 + locals, n, D]
         keys, key_ids = all_gather(self._keys(features[kinds])), all_gather(inputs.ids)
         queries = unit(self.predictor(self.head(crops.flatten(0, 1))))
-        copies = len(crops)
+        copies, itself = len(crops), own_columns(len(inputs.ids), keys.device)
         total, anchors = multi_positive_nce(
             queries,
             keys,
             inputs.ids.repeat(copies),
             key_ids,
-            exclude_index=own_columns(len(inputs.ids), keys.device).repeat(copies),
+            exclude_index=itself.repeat(copies),
             temperature=self.settings.temperature,
         )
         loss = share_of_global_mean(total, anchors)
         large = queries.detach()[: len(inputs.ids)]
         self.embeddings = large[:DIAGNOSED_ROWS]
-        report = {**self._report(total / copies, large, keys, inputs, key_ids), **spread(large)}
+        found = contrastive_report(total / copies, large, keys, inputs.ids, key_ids, exclude_index=itself)
+        report = {**found, **spread(large)}
         if self.mask is None:
             return loss, report
         patches = self._patch_loss(*features[kinds + 1 :])
-        return loss + self.settings.ibot_weight * patches, {**report, "patch_loss": patches.detach()}
-
-    def _report(self, total: Tensor, large: Tensor, keys: Tensor, inputs: Inputs, key_ids: Tensor) -> Report:
-        return contrastive_report(total, large, keys, inputs.ids, key_ids)
+        told = all_reduce_sum(patches) / world_size()
+        return loss + self.settings.ibot_weight * patches, {**report, "patch_loss": told}
 
     def _patch_loss(self, mask: Tensor, guessed: Tensor, seen: Tensor) -> Tensor:
         mask = mask[0]

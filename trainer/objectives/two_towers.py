@@ -16,8 +16,9 @@ from trainer.config import RunConfig
 from trainer.encoders import Encoder
 from trainer.objective_config import TwoTowersConfig
 from trainer.objectives.inputs import Inputs
-from trainer.objectives.objective import Features, Objective
+from trainer.objectives.objective import Features, Objective, Report
 from trainer.objectives.presets import crop
+from trainer.objectives.reports import contrastive_report, mean_of
 from trainer.objectives.teacher import unit
 from trainer.objectives.text import TextTower
 
@@ -53,6 +54,13 @@ class TwoTowers(Objective):
         to_text = multi_positive_nce(images, all_gather(texts), ids, all_gather(text_ids), temperature=temperature)
         to_image = multi_positive_nce(texts, all_gather(images), text_ids, all_gather(ids), temperature=temperature)
         return to_text, to_image
+
+    def report(self, to_text: Tensor, to_image: Tensor, images: Tensor, texts: Tensor, inputs: Inputs) -> Report:
+        """Say how both directions fare, each direction counting half, and how sharp the softmax is."""
+        ids, text_ids = inputs.ids, inputs.ids[:: inputs.views].contiguous()
+        there = contrastive_report(to_text, images, all_gather(texts), ids, all_gather(text_ids))
+        back = contrastive_report(to_image, texts, all_gather(images), text_ids, all_gather(ids))
+        return {**mean_of(there, back), "logit_scale": self.logit_scale.detach().exp()}
 
     @torch.no_grad()
     def after_step(self, images_seen: int) -> None:

@@ -20,7 +20,7 @@ def test_every_preset_is_a_config(name: str) -> None:
         ("generator.chanel_max=9", "generator.chanel_max: unknown key; did you mean channel_max?"),
         ("batch_images=6", "batch_images: got 6, expected a multiple of 4"),
         ("augment=[colour,blur]", "augment.1: got 'blur', expected 'colour', 'translation' or 'cutout'"),
-        ("discriminator.penalty_every_images=8", "penalty_every_images of at least batch_images (32)"),
+        ("discriminator.penalty_every_images=8", "penalty_every_images of at least batch_images (16)"),
         ("quality.every_images=15000", "multiple of checkpoint_images (10000)"),
         ("generator.resolution=48", "generator.resolution: got 48, expected a power of two"),
         ("style_mixing=2", "style_mixing: got 2, expected less than or equal to 1"),

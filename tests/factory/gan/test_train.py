@@ -168,7 +168,7 @@ def test_a_finished_run_may_be_made_longer_not_shorter_and_another_is_refused(sh
     assert json.loads((out / "generator.json").read_text())["made_from"]["images_seen"] == 12
     tiny.run(shapes, out, images=4, checkpoint_images=8).go()
     assert json.loads((out / "generator.json").read_text())["made_from"]["images_seen"] == 12, "it cannot be shorter"
-    with pytest.raises(ConflictError, match=r"another run: discriminator.gamma: 0.3 there, 5.0 here"):
+    with pytest.raises(ConflictError, match=r"another run: discriminator.gamma: 0.1 there, 5.0 here"):
         tiny.run(shapes, out, discriminator__gamma=5)
 
 

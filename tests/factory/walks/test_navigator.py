@@ -17,7 +17,7 @@ from factory.walks.config import Estimator, NavigatorConfig
 from factory.walks.file import LearnedFacts, parse_learned, read_bytes, to_bytes
 from factory.walks.frozen import Frozen, LatentLaw
 from factory.walks.information import compare, report
-from factory.walks.navigation import MinMax, Navigator, gaussian_way, likeness, step_noise
+from factory.walks.navigation import MinMax, Navigator, gaussian_way, likeness, pair_steps, step_noise
 from factory.walks.steering import layer_arrays
 from factory.walks.train_navigator import NavigatorRun, is_enough, way_of
 from learning import loop
@@ -57,6 +57,16 @@ def test_views_that_ignore_their_noise_are_told_from_gaussian_ones() -> None:
     assert abs(likeness(gaussian_way(0.5), latents, 0)) < 5 / math.sqrt(6 * 400)
 
 
+def test_every_other_pair_is_an_anchor_with_a_view_and_the_rest_are_two_views() -> None:
+    latents = spot().latents(1, "look", 0, 8)
+    first, second = pair_steps(gaussian_way(0.5), latents, 3, 0)
+    lengths = torch.full((4,), 0.5 * math.sqrt(6))
+    assert (first[0::2] == 0).all()
+    torch.testing.assert_close(first[1::2].norm(dim=1), lengths)
+    torch.testing.assert_close(second[0::2].norm(dim=1), lengths)
+    assert (torch.cosine_similarity(first[1::2], second[1::2]) < 0.999).all()
+
+
 def test_a_file_goes_where_its_module_goes() -> None:
     navigator = Navigator(6, 8, 3, 0.4)
     facts = LearnedFacts(kind="navigator", generator_sha256="ab" * 32, sigma=0.4)
@@ -74,12 +84,11 @@ def test_info_nce_is_the_mean_cross_entropy_of_both_directions() -> None:
 
 def test_each_player_steps_against_the_other() -> None:
     """One step of the encoder lowers the loss of the batch, one of the navigator raises it."""
-    game = MinMax(spot(), config(augmentation="none", learning_rate=1e-3, navigator_rate=1e-2))
+    game = MinMax(spot(), config(augmentation="none", learning_rate=1e-3, navigator_rate=1e-3))
     latents = game.frozen.latents(1, "navigator", 0, 32)
-    noise = step_noise(latents, 1, 0)
 
     def loss() -> torch.Tensor:
-        return game._loss(*game._views(latents, game.navigator(latents.z, noise), 0))
+        return game._loss(*game._views(latents, pair_steps(game.navigator, latents, 1, 0), 0))
 
     before = loss()
     game.judge.step(loss(), 1.0)

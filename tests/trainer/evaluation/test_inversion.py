@@ -103,7 +103,10 @@ def test_other_columns_are_refused_in_one_line(runs, tmp_path):
     with pytest.raises(UserError, match="no row has alphas"):
         inversion(found["right"][0], held_out, "alphas")
     code, said = run(["inversion", str(found["right"][0]), held_out, "--target", "pixels"])
-    assert (code, said.strip()) == (2, "error: --target is 'pixels'; expected latent, edit_vector, alphas or a column x_…")
+    assert (code, said.strip()) == (
+        2,
+        "error: --target is 'pixels'; expected latent, edit_vector, alphas or a column x_…",
+    )
 
 
 def test_r_squared_is_scikit_learns():

@@ -92,11 +92,6 @@ def test_fresh_queue_rows_have_ids_that_no_image_has():
     assert torch.allclose(queue.keys.norm(dim=1), torch.ones(50))
 
 
-def test_a_batch_larger_than_the_queue_is_refused():
-    with pytest.raises(UserError, match=r"objective.queue is 4; expected at least the 5 keys of one batch"):
-        KeyQueue(4, 2).push(torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64))
-
-
 def test_the_bank_moves_half_way_to_the_images_embeddings():
     config = config_of("pirl")
     objective = objective_of(config)
@@ -113,6 +108,22 @@ def test_the_bank_moves_half_way_to_the_images_embeddings():
         moved[place] = half / half.norm()
     assert torch.allclose(objective.bank, moved, rtol=0, atol=1e-14)
     assert (objective.bank != before).any(dim=1).sum() == 8
+
+
+def test_an_image_that_is_twice_in_a_batch_moves_its_entry_once_by_the_later_one():
+    config = config_of("pirl")
+    objective = objective_of(config)
+    inputs = inputs_of(objective, config)
+    rows = torch.tensor([7, 3, 7, 5, 3, 7, 9, 1])
+    before = objective.bank.clone()
+    with torch.no_grad():
+        embeddings = objective.head(objective.encoder(inputs.crops[0][0]))
+    objective(inputs._replace(rows=rows))
+    objective.after_step(8)
+    for row, last in {7: 5, 3: 4, 5: 3, 9: 6, 1: 7}.items():
+        half = (before[row] + embeddings[last] / embeddings[last].norm()) / 2
+        assert torch.allclose(objective.bank[row], half / half.norm(), rtol=0, atol=1e-14)
+    assert (objective.bank != before).any(dim=1).sum() == 5
 
 
 @pytest.mark.parametrize("case", ["clip", "siglip", "stablerep_text"])

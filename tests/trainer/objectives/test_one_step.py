@@ -1,6 +1,7 @@
 """The loss and the gradient of one step against the papers' equations in plain float64."""
 
 import copy
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from learning.augment import patch_pairs
 from learning.score_matching import normal
 from tests.trainer.objectives import references as ref
 from tests.trainer.objectives.tiny import OBJECTIVES, config_of, inputs_of, objective_of
+from trainer.objective_config import AnyObjective
 
 
 def student(objective, crops):
@@ -36,7 +38,7 @@ def supcon(o, p, x, s):
 
 def stablerep(o, p, x, s):
     z = ref.unit(ref.mlp(p, "head", student(o, x.crops[0]), norm="layer"))
-    return ref.among_each_other(z, x.ids.tolist(), s["temperature"])
+    return ref.among_each_other(z, x.ids.tolist(), s["temperature"], s["decoupled"])
 
 
 def clip(o, p, x, s):
@@ -50,7 +52,8 @@ def siglip(o, p, x, s):
 
 def stablerep_text(o, p, x, s):
     z = ref.unit(ref.mlp(p, "head", student(o, x.crops[0])))
-    return ref.among_each_other(z, x.ids.tolist(), s["image"]["temperature"]) + clip(o, p, x, s)
+    among = ref.among_each_other(z, x.ids.tolist(), s["image"]["temperature"], s["image"]["decoupled"])
+    return among + clip(o, p, x, s)
 
 
 def moco_keys(o, p, x, s):
@@ -243,6 +246,11 @@ def synclr(o, p, x, s):
 
 
 REFERENCES = {name: globals()[name] for name in {case["name"] for case in OBJECTIVES.values()}}
+
+
+def test_every_objective_that_can_be_configured_is_checked():
+    models = get_args(get_args(AnyObjective)[0])
+    assert {model.model_fields["name"].default for model in models} == REFERENCES.keys()
 
 
 @pytest.mark.parametrize("case", OBJECTIVES)
