@@ -38,9 +38,10 @@ def uniformity(features: Tensor, components: NDArray[np.int64]) -> Score:
     potential = ((unit @ unit.T - 1) * 4).exp()  # exp(-2 |x - y|²), as |x - y|² = 2 - 2 x·y
     potential[number[:, None] == number[None, :]] = 0.0
     sizes = torch.from_numpy(np.bincount(group)).double()
-    draws = torch.from_numpy(draw_counts(len(names)))  # [R, G]
-    counts = draws[:, number]  # how often each image comes, [R, N]
-    pairs = (draws @ sizes).square() - (draws * sizes).square().sum(dim=1)  # [R]
-    resampled = ((counts @ potential) * counts).sum(dim=1) / pairs
+    resampled = []
+    for draws in map(torch.from_numpy, draw_counts(len(names), len(number))):  # [r, G]
+        counts = draws[:, number]  # how often each image comes, [r, N]
+        pairs = (draws @ sizes).square() - (draws * sizes).square().sum(dim=1)  # [r]
+        resampled.append(((counts @ potential) * counts).sum(dim=1) / pairs)
     mean = float(potential.sum() / (sizes.sum().square() - sizes.square().sum()))
-    return interval(float(np.log(mean)), resampled.log().numpy(), len(names))
+    return interval(float(np.log(mean)), torch.cat(resampled).log().numpy(), len(names))
