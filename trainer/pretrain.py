@@ -173,8 +173,8 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         targets=targets,
     )
     vocabulary = tokenizer.vocabulary if tokenizer else 0
-    numbers = (len(targets.names), targets.classes) if targets else (0, 0)
-    return stream, DataFacts(stream.stored_images, stream.classes, vocabulary, *numbers)
+    guessed = (*targets.moments(), targets.classes) if targets else ()
+    return stream, DataFacts(stream.stored_images, stream.classes, vocabulary, *guessed)
 
 
 def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> dict[str, Any]:

@@ -35,6 +35,12 @@ class Targets(NamedTuple):
         """Count the classes: one more than the largest."""
         return 1 + int(self.class_ids.max(initial=-1))
 
+    def moments(self) -> tuple[list[float], list[float]]:
+        """Return mean and deviation of every number; a deviation of 1 for one that never changes."""
+        values = self.values.astype(np.float64)
+        std = values.std(axis=0)
+        return values.mean(axis=0).tolist(), np.where(std > 1e-9, std, 1.0).tolist()
+
 
 def read_targets(datasets: Sequence[DataSet], column: str) -> Targets:
     """Read a column of the rows of all images: latent, edit_vector, alphas, or an x_… of the maker's own, such as w.

@@ -107,3 +107,10 @@ def test_rows_without_what_is_wanted_are_refused_with_the_remedy(tmp_path):
     holes = rows_dataset(tmp_path / "holes", [[{"latent": [1.0]}], [{}]])
     with pytest.raises(UserError, match=r"cdcdcdcd-000000001 has no latent, other rows have"):
         read_targets([holes], "latent")
+
+
+def test_moments_are_those_of_all_images_and_what_never_changes_is_left_as_it_is(tmp_path):
+    data = rows_dataset(tmp_path / "set", [[{"latent": [float(group), 5.0]}] for group in (1, 2, 6)])
+    mean, std = read_targets([data], "latent").moments()
+    assert mean == [3.0, 5.0]
+    assert std == pytest.approx([(14 / 3) ** 0.5, 1.0])

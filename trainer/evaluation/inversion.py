@@ -27,6 +27,7 @@ from trainer.embed import embedded
 from trainer.encoders import load_encoder
 from trainer.evaluation.one_method import read_provenance
 from trainer.evaluation.partition import name_order
+from trainer.export import without_sources
 from trainer.exported import export_folder
 from trainer.objectives import build_objective
 from trainer.objectives.invert import Invert
@@ -155,7 +156,7 @@ def _by_head(
     checkpoint: str | Path, provenance: dict[str, Any], features: Tensor, targets: Targets
 ) -> tuple[list[float], float | None]:
     folder = export_folder(Path(checkpoint))
-    config = parse_config(provenance["config"], str(folder)).model_copy(update={"init": None})
+    config = without_sources(parse_config(provenance["config"], str(folder)))
     objective = build_objective(config, DataFacts(**provenance["data_facts"]))
     assert isinstance(objective, Invert)
     objective.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
@@ -164,7 +165,7 @@ def _by_head(
             f"{folder} guesses {objective.head.out_features} numbers, the data have {len(targets.names)} of them"
         )
     with torch.no_grad():
-        guessed = objective.head(features).double()
+        guessed = objective.guesses(features).double()
         found = r_squared(guessed, torch.from_numpy(targets.values).double())
         if objective.classifier is None:
             return found, None

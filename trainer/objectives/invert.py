@@ -24,9 +24,14 @@ from trainer.objectives.teacher import unit
 
 
 class Invert(Objective):
+    """Numbers are guessed in deviations from the data's mean, so that those of a small scale count like others."""
+
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: RunConfig, settings: InvertConfig, encoder: Encoder, facts: DataFacts) -> None:
         super().__init__()
-        if facts.targets < 1:
+        if not facts.target_mean:
             raise UserError(f"invert guesses each image's {settings.target}, and the data have none")
         if settings.conditional and facts.class_ids < 2:
             raise UserError(
@@ -35,7 +40,9 @@ class Invert(Objective):
             )
         self.crops = (crop(config),)
         self.encoder, self.settings = encoder, settings
-        self.head = nn.Linear(encoder.dimensions, facts.targets)
+        self.head = nn.Linear(encoder.dimensions, len(facts.target_mean))
+        self.register_buffer("mean", torch.tensor(facts.target_mean))
+        self.register_buffer("std", torch.tensor(facts.target_std))
         self.classifier = nn.Linear(encoder.dimensions, facts.class_ids) if settings.conditional else None
 
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
@@ -43,7 +50,7 @@ class Invert(Objective):
         rows = features[0][0]
         guessed = self.head(rows)
         guessed = guessed.to(torch.promote_types(guessed.dtype, torch.float32))
-        targets = inputs.targets.to(guessed.dtype)
+        targets = ((inputs.targets - self.mean) / self.std).to(guessed.dtype)
         squared = (guessed - targets).square().mean(dim=1)  # [n]
         self.embeddings = unit(rows.detach())[:DIAGNOSED_ROWS]
         count = torch.tensor(len(rows), device=rows.device)
@@ -57,6 +64,11 @@ class Invert(Objective):
             **report,
             **found,
         }
+
+    def guesses(self, features: Tensor) -> Tensor:
+        """Return the guessed numbers in the data's own units. Shapes: [n, D] -> [n, T]."""
+        found: Tensor = self.head(features) * self.std + self.mean
+        return found
 
     def _classes(self, logits: Tensor, inputs: Inputs) -> tuple[Tensor, Report]:
         assert inputs.class_ids is not None

@@ -12,6 +12,7 @@ from tests.trainer.processes import pretrain_words, run
 from trainer.evaluation.inversion import cross_predicted, inversion, r_squared
 
 GROUPS, HELD_OUT, WIDE = 192, 60, 3
+SCALES = np.array([1.0, 0.001, 100.0])  # of the numbers: all are to be guessed alike
 VIT = "{img_size: 16, patch_size: 8, embed_dim: 32, depth: 1, num_heads: 2}"
 
 
@@ -19,8 +20,9 @@ def toy(seed, groups):
     """Latents, and images that are linear in them: a pattern of their own for each number."""
     rng = np.random.default_rng(seed)
     patterns = np.random.default_rng(7).normal(0, 14, (WIDE, 16, 16, 3))
-    latents = {(g, 0): rng.normal(size=WIDE).astype(np.float32).tolist() for g in range(groups)}
-    values = {key: 128 + np.tensordot(latent, patterns, 1) for key, latent in latents.items()}
+    drawn = {(g, 0): rng.normal(size=WIDE).astype(np.float32) for g in range(groups)}
+    values = {key: 128 + np.tensordot(latent, patterns, 1) for key, latent in drawn.items()}
+    latents = {key: (SCALES * latent + 3).tolist() for key, latent in drawn.items()}
     return latents, {key: encode(value.clip(0, 255).astype(np.uint8)) for key, value in values.items()}
 
 

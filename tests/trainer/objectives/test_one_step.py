@@ -176,7 +176,8 @@ def autoencoder(o, p, x, s):
 
 def invert(o, p, x, s):
     features = student(o, x.crops[0])
-    loss = (features @ p["head.weight"].T + p["head.bias"] - x.targets).square().mean()
+    targets = (x.targets.double() - torch.tensor([0.5, -1.0, 0.0])) / torch.tensor([2.0, 0.25, 1.0])
+    loss = (features @ p["head.weight"].T + p["head.bias"] - targets).square().mean()
     if not s["conditional"]:
         return loss
     logits = features @ p["classifier.weight"].T + p["classifier.bias"]

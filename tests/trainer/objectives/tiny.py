@@ -14,7 +14,9 @@ VIT = {
 }
 DYNAMIC_VIT = {**VIT, "arguments": {**VIT["arguments"], "dynamic_img_size": True}}
 TIMED_VIT = {**VIT, "timed": True}
-FACTS = DataFacts(stored_images=40, classes=4, vocabulary=20, targets=3, class_ids=4)
+FACTS = DataFacts(
+    stored_images=40, classes=4, vocabulary=20, target_mean=[0.5, -1.0, 0.0], target_std=[2.0, 0.25, 1.0], class_ids=4
+)
 TEXT = {"width": 8, "layers": 1, "heads": 2, "context": 6}
 HEAD = {"hidden": 12, "dimensions": 6}
 JIGSAW = {"grid": 2, "jigsaw_px": 32, "patch_px": 16}
@@ -111,7 +113,7 @@ def inputs_of(objective, config, seed=0, ids=(5, 9, 5, 7), labels=(1, 2, -1, 1))
         labels=torch.tensor(labels).repeat_interleave(m),
         tokens=_tokens(groups, draw),
         views=m,
-        targets=torch.randn(n, FACTS.targets, generator=draw),
+        targets=torch.randn(n, len(FACTS.target_mean), generator=draw),
         class_ids=torch.arange(n) % (FACTS.class_ids + 1) - 1,
     )
 
