@@ -13,6 +13,7 @@ from PIL import Image
 from manifests.dataset import open_dataset
 from manifests.errors import CorruptError, UserError
 from trainer.evaluation.idx import FASHION_LABELS, build, fashion_folder, pairs, plain_png, read_idx
+from trainer.evaluation.lists import FOLDER, PERCENTS, file_name, labelled_few, share_of_classes
 from trainer.evaluation.task import open_task
 
 GOLDEN_PNG = "ca77f8f0a4e21520f3c676566d0b34afe9cdc2ad5131a0c577eece2f17030d6e"
@@ -93,7 +94,16 @@ def test_debians_fashion_mnist_is_whole_with_ten_equal_classes(tmp_path: Path) -
     (tmp_path / "packages").mkdir()
     source, names = fashion_folder(tmp_path / "packages"), FASHION_LABELS.split(",")
     build(tmp_path / "set", source, tmp_path / "scratch", name="fashion-mnist", label_names=names, licence="MIT")
-    pool = open_task(str(tmp_path / "set"), "test").pool
+    task = open_task(str(tmp_path / "set"), "test")
+    pool = task.pool
     for split, each in (("train", 6_000), ("test", 1_000)):
         assert np.bincount(pool.labels[pool.splits == split]).tolist() == [each] * 10
     assert pool.images([0])[0].shape == (28, 28, 3)
+    assert task.tuned is not None
+    known = task.tuned.learning
+    keys, labels = [pool.keys[row] for row in known], pool.labels[known]
+    for percent in PERCENTS:
+        assert (FOLDER / file_name(pool.dataset.root, "test", percent)).is_file()
+        published = labelled_few(pool.dataset.root, "test", keys, labels, percent)
+        assert published.tolist() == share_of_classes(keys, labels, percent).tolist()
+        assert len(published) == 600 * percent
