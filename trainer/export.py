@@ -160,14 +160,20 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def _as_read(encoder: Encoder, folder: Path) -> tuple[nn.Module, nn.Module]:
+    """The network and its export, by timm where timm can: it knows neither two backbones nor times."""
+    if encoder.split is None and not encoder.timed:
+        return encoder.backbone, timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return encoder, load_encoder(folder)[0]
+
+
 def _check_reload(encoder: Encoder, folder: Path) -> None:
     """Compare features of the reloaded network with this one's on images that no batch statistics touch."""
-    is_timms = encoder.split is None and not encoder.timed  # timm knows neither two backbones nor times
-    reloaded = timm.create_model(f"local-dir:{folder}", pretrained=True) if is_timms else load_encoder(folder)[0]
+    network, reloaded = _as_read(encoder, folder)
     size = encoder.preprocessing.size_px
     images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
     with torch.no_grad():
-        mine = encoder.cpu().eval()(images)
+        mine = network.cpu().eval()(images)
         difference = (mine - reloaded.eval()(images)).abs().max().item()
     if not difference <= _TOLERANCE:
         raise RuntimeError(f"{folder}: the reloaded encoder's features differ by {difference:.2g}, above {_TOLERANCE}")

@@ -67,7 +67,7 @@ def test_an_encoder_that_is_constant_is_called_so(url):
     assert line["code_gap"] == pytest.approx(0, abs=1e-3)
     assert line["code_std"] < 0.1
     assert "constant codes" in code_warnings(line)[0]
-    told = warnings({**line, "data_wait_fraction": 0.0})
+    told = warnings({**line, "data_wait_fraction": 0.0}, workers=1, cores=2)
     assert told == code_warnings(line)
 
 
