@@ -69,7 +69,16 @@ class Measured:
                 f"{self.view}: the critic knows its training images by heart (I_NCE {self.training_nats:.2f} there, "
                 f"{mean:.2f} held out): raise --groups or lower --epochs"
             )
-        return found
+        return found + self._no_interval()
+
+    def _no_interval(self) -> list[str]:
+        """One batch and one critic say nothing of how sure a number is."""
+        if self.setting.seeds * (self.held_out_images // self.setting.batch) > 1:
+            return []
+        return [
+            f"{self.view}: one batch of {self.setting.batch} was held out, which gives no interval: raise --groups or "
+            "--seeds, or lower --batch"
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         bounds = {name: dict(zip(("mean", "low", "high"), values, strict=True)) for name, values in self.nats.items()}

@@ -78,9 +78,10 @@ def _order(groups):
     return seeds.permutation(0, "information/groups", groups)
 
 
-def measured(i_nce, training=None, batch=128):
+def measured(i_nce, training=None, batch=128, held_out=1000, seeds=1):
     nats = dict.fromkeys(("i_nce", "nwj", "smile"), (i_nce, i_nce - 0.1, i_nce + 0.1))
-    return Measured("views", "ab" * 32, nats, i_nce if training is None else training, Setting(batch=batch), 3000, 1000)
+    setting, training = Setting(batch=batch, seeds=seeds), i_nce if training is None else training
+    return Measured("views", "ab" * 32, nats, training, setting, 3000, held_out)
 
 
 def test_the_ceiling_overfitting_and_finding_nothing_are_warned_of():
@@ -89,6 +90,11 @@ def test_the_ceiling_overfitting_and_finding_nothing_are_warned_of():
     assert "raise --batch, or read nwj and smile" in measured(4.6).warnings()[0]
     assert "the critic found nothing" in measured(0.001).warnings()[0]
     assert "knows its training images by heart (I_NCE 3.00 there, 1.00 held out)" in measured(1.0, 3.0).warnings()[0]
+
+
+def test_a_single_batch_of_a_single_critic_is_said_to_have_no_interval():
+    assert "one batch of 128 was held out, which gives no interval" in measured(2.0, held_out=150).warnings()[0]
+    assert measured(2.0, held_out=256).warnings() == measured(2.0, held_out=150, seeds=2).warnings() == []
 
 
 def test_an_interval_grows_with_what_batches_and_critics_differ_by():
