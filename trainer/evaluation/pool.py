@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Pool:
     def label_names(self) -> list[str]:
         return list(self.dataset.version.label_names)
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """Return a name for each image that no other image of the set has."""
         return [f"{k}.{v}" for k, v in zip(*(self.rows[name].to_pylist() for name in ("key", "view")), strict=True)]
