@@ -64,7 +64,7 @@ class Data:
         """Return the one that a method can learn from."""
         if config.objective.name == "invert":
             return self.latent
-        return self.labelled if learns_labels(config) else self.views
+        return self.labelled if getattr(config.objective, "reads_labels", False) else self.views
 
 
 def arm(preset: str, images: int, data: Data) -> Arm:
@@ -77,16 +77,6 @@ def arm(preset: str, images: int, data: Data) -> Arm:
     settings |= {f"objective.{name}": value for name, value in FITTED.items() if name in fields}
     changes = tuple(f"{key}={value}" for key, value in settings.items())
     return Arm(preset, "", preset, config_changes=changes, given=data.of(config))
-
-
-def learns_labels(config: RunConfig) -> bool:
-    """Say whether the method learns from labels, or brings images of one label together."""
-    objective = config.objective
-    return (
-        objective.name == "supervised"
-        or getattr(objective, "positives", None) == "label"
-        or getattr(objective, "label_weight", 0) > 0
-    )
 
 
 @app.command()

@@ -104,7 +104,7 @@ class RunConfig(_Section):
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
     checkpoint_images: int = Field(default=50_000, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
-    keep_every_images: int | None = Field(default=None, ge=1)  # also keep checkpoints at multiples of this
+    keep_every_images: int | None = Field(default=None, ge=1)  # also the first at or after each multiple of this
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     probe: ProbeConfig | None = None  # score the encoder while it learns
     skip_budget: int = Field(default=10, ge=0)  # steps in a row that may be non-finite before the run gives up

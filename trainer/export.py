@@ -21,7 +21,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from learning.checkpoint import load_newest, save_tensors
+from learning.checkpoint import save_tensors
 from manifests.errors import UserError, explained
 from trainer.card import readme
 from trainer.config import RunConfig, parse_config
@@ -31,7 +31,7 @@ from trainer.flow_file import write_flow
 from trainer.monitor import read_lines
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
-from trainer.run import read_pinned
+from trainer.run import newest_checkpoint, read_pinned
 from trainer.splits import FlowSplit
 from trainer.timed import TimedBackbone
 
@@ -72,7 +72,7 @@ def export_run(run: Path, out: Path) -> int:
     Raises: UserError if the folder is no run or has no checkpoint yet.
     """
     saved = read_pinned(run)
-    found = load_newest(run / "checkpoints")
+    found = newest_checkpoint(run / "checkpoints")
     if found is None:
         raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
     images_seen, state = found

@@ -43,6 +43,10 @@ class SupConConfig(ContrastiveConfig):
     name: Literal["supcon"] = "supcon"
     positives: Literal["label", "group"] = "label"
 
+    @property
+    def reads_labels(self) -> bool:
+        return self.positives == "label"
+
 
 class StableRepConfig(ContrastiveConfig):
     name: Literal["stablerep"] = "stablerep"
@@ -177,9 +181,17 @@ class LearnedViewsConfig(ProjectionConfig):
             raise ValueError("information_weight and label_weight are 0; expected one above it")
         return self
 
+    @property
+    def reads_labels(self) -> bool:
+        return self.label_weight > 0
+
 
 class SupervisedConfig(_Section):
     name: Literal["supervised"] = "supervised"
+
+    @property
+    def reads_labels(self) -> bool:
+        return True
 
 
 class ScoreNetConfig(_Section):

@@ -7,10 +7,12 @@ group once an epoch. A group that cannot be read is replaced by the one a global
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise, zip_longest
 from threading import Lock
 from typing import NamedTuple
 
@@ -25,6 +27,7 @@ from trainer.decode import decode_into
 from trainer.order import Order, choose_views, rank_part
 from trainer.targets import Targets
 
+_LOG = logging.getLogger(__name__)
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
 _PART_GROUPS = 64  # of a batch that one worker fills at a time
 _PARTS_AHEAD = 2  # per worker
@@ -112,6 +115,22 @@ class Stream:
     def classes(self) -> int:
         """Count the labels: one more than the largest."""
         return 1 + max(int(index.label.max()) for index in self._indexes)
+
+    def check_labels(self) -> None:
+        """Refuse labels that are numbers of different things: they are compared by number over all data sets.
+
+        Raises: UserError naming the first label that differs.
+        """
+        labelled = [one for one, index in zip(self.datasets, self._indexes, strict=True) if (index.label >= 0).any()]
+        for first, other in pairwise(labelled):
+            names = [one.version.label_names for one in (first, other)]
+            for number, (mine, theirs) in enumerate(zip_longest(*names)):
+                if mine != theirs:
+                    raise UserError(
+                        f"label {number} is {_named(mine)} in {first.url} and {_named(theirs)} in {other.url}: labels "
+                        "are matched by number; mix data sets with the same label_names, or take an objective that "
+                        "reads none"
+                    )
 
     def __iter__(self) -> Generator[Batch]:
         pending: deque[tuple[_Draft, list[Future[None]]]] = deque()
@@ -226,6 +245,8 @@ class Stream:
 
     def _note_unreadable(self, key: str, reason: str) -> None:
         with self._lock:
+            if key not in self.unreadable:
+                _LOG.warning("group %s is unreadable, another one stands in: %s", key, reason)
             self.unreadable[key] = reason
             if len(self.unreadable) > self.corrupt_budget:
                 raise UserError(
@@ -250,6 +271,10 @@ def _check(
     groups = sum(len(index.offsets) for index in indexes)
     if groups < batch_groups:
         raise UserError(f"a batch of {batch_groups} groups is larger than the data ({groups}); choose smaller batches")
+
+
+def _named(label: str | None) -> str:
+    return "without a name" if label is None else repr(label)
 
 
 def _shard_sizes(index: GroupIndex) -> list[int]:

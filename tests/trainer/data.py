@@ -35,6 +35,7 @@ def make_dataset(
     prompts: list[str] | None = None,
     images: dict[tuple[int, int], bytes] | None = None,
     latents: dict[tuple[int, int], list[float]] | None = None,
+    label_names: tuple[str, ...] = (),
 ) -> str:
     """Write a finished data set; `images` replaces the bytes of some (group, view), `latents` are what made them."""
     store = Store.open(folder, create=True)
@@ -55,7 +56,11 @@ def make_dataset(
             )
         )
     shards = [VersionShard.of(record) for record in records]
-    publish(store, VersionDoc(kind="adopted", shards=shards, views_per_group=views, extension="png"))
+    names = list(label_names)
+    publish(
+        store,
+        VersionDoc(kind="adopted", shards=shards, views_per_group=views, extension="png", label_names=names),
+    )
     return str(folder)
 
 

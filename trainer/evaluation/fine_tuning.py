@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from learning.augment import augment, preset
-from learning.optim import adamw, parameter_groups, set_learning_rate
+from learning.optim import parameter_groups
 from learning.schedule import warmup_cosine
 from manifests.seeds import derive, integers, permutation
 from trainer.embed import fitted
 from trainer.encoders import Encoder
+from trainer.optimizers import Group, set_learning_rate
 
 AUGMENTATION = "weak"
 _SCORED_IMAGES = 256  # at a time
@@ -84,7 +85,8 @@ def fine_tune(
     """
     model = Classifier(copy.deepcopy(encoder), classes)
     pixels, targets = fitted(images, encoder.preprocessing.size_px), torch.from_numpy(labels)
-    optimizer = adamw(parameter_groups(model, weight_decay=settings.weight_decay), learning_rate=0.0)
+    groups: list[Group] = [{**one} for one in parameter_groups(model, weight_decay=settings.weight_decay)]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
     batch, total = min(settings.batch_images, len(labels)), settings.total_images(len(labels))
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # of what the architecture itself draws, such as dropped paths

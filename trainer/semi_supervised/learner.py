@@ -17,9 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from learning.augment import augment, preset
 from learning.loop import load_optimizer
-from learning.optim import adamw, parameter_groups, set_learning_rate
+from learning.optim import parameter_groups
 from manifests.seeds import derive, integers
 from trainer.encoders import Encoder
+from trainer.optimizers import Group, set_learning_rate
 from trainer.semi_supervised.graph import NEIGHBOURS, PseudoLabels, spread_labels
 
 _SCORED_IMAGES = 256  # at a time
@@ -78,7 +79,8 @@ class SemiSupervised:
             self.model = TimedClassifier(encoder, classes)
         self.pixels, self.labels, self.classes, self.settings = pixels, labels, classes, settings
         self.labelled, self.others = (labels >= 0).nonzero()[:, 0], (labels < 0).nonzero()[:, 0]
-        self.optimizer = adamw(parameter_groups(self.model, weight_decay=settings.weight_decay), learning_rate=0.0)
+        groups: list[Group] = [{**one} for one in parameter_groups(self.model, weight_decay=settings.weight_decay)]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
         self.guessed = PseudoLabels(labels.clamp(min=0), (labels >= 0).double())
         self.refreshed_at = -1
 

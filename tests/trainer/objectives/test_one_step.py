@@ -93,8 +93,9 @@ def pirl(o, p, x, s):
 
 def mocov3(o, p, x, s):
     crops = [kind[0] for kind in x.crops]
-    queries = ref.unit(ref.mlp(p, "predictor", ref.mlp(p, "head", student(o, crops)))).chunk(2)
-    keys = ref.unit(ref.mlp(p, "teacher.modules_by_name.head", slow(o, crops)).detach()).chunk(2)
+    last = {"output_norm": "batch"}
+    queries = ref.unit(ref.mlp(p, "predictor", ref.mlp(p, "head", student(o, crops), **last), **last)).chunk(2)
+    keys = ref.unit(ref.mlp(p, "teacher.modules_by_name.head", slow(o, crops), **last).detach()).chunk(2)
     ids, tau = (x.ids if s["positives"] == "group" else x.images), s["temperature"]
     one, two = ref.mean_nce(queries[0], keys[1], ids, ids, tau), ref.mean_nce(queries[1], keys[0], ids, ids, tau)
     return 2 * tau * (one + two)
@@ -112,8 +113,8 @@ def predicted(p, projected, targets, x, s):
     guesses, total = ref.unit(ref.mlp(p, "predictor", projected)).chunk(2), 0
     for guess, target in zip(guesses, reversed(ref.unit(targets.detach()).chunk(2)), strict=True):
         target = ref.next_views(target, x.views) if s["positives"] == "group" else target
-        total = total + (guess - target).square().sum(dim=1).mean() / 2
-    return total
+        total = total + (guess - target).square().sum(dim=1).mean()
+    return total  # of both directions
 
 
 def byol(o, p, x, s):
@@ -123,8 +124,8 @@ def byol(o, p, x, s):
 
 
 def simsiam(o, p, x, s):
-    projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3)
-    return predicted(p, projected, projected, x, s)
+    projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3, output_norm="batch")
+    return predicted(p, projected, projected, x, s) / 4  # -(cos + cos) / 2, plus 1
 
 
 def supervised(o, p, x, s):
