@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from torch import nn
 class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     weight_decay: float
+    lr_scale: NotRequired[float]  # its learning rate, of the schedule's
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[ParameterGroup]:

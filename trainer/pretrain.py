@@ -41,6 +41,7 @@ from trainer.run import Run, newest_checkpoint, open_run
 from trainer.sharded import check_wrapped
 from trainer.state import TrainingState
 from trainer.stream import Stream
+from trainer.targets import read_targets
 from trainer.track import check_installed, tracking
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -157,6 +158,7 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
     config = run.config
     text: TextConfig | None = getattr(config.objective, "text", None)
     tokenizer = open_tokenizer(text) if text else None
+    targets = read_targets(run.datasets, wanted) if (wanted := getattr(config.objective, "target", None)) else None
     stream = Stream(
         run.datasets,
         batch_groups=config.batch_groups,
@@ -170,11 +172,13 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         captions=[captions(one, tokenizer, text.context) for one in run.datasets] if tokenizer and text else None,
+        targets=targets,
     )
     if getattr(config.objective, "reads_labels", False):
         stream.check_labels()
     read = (tokenizer.vocabulary, tokenizer.name) if tokenizer else (0, "")
-    return stream, DataFacts(stream.stored_images, stream.classes, *read)
+    guessed = (*targets.moments(), targets.classes) if targets else ()
+    return stream, DataFacts(stream.stored_images, stream.classes, *read, *guessed)
 
 
 def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from manifests.errors import CorruptError, UserError
 from trainer.buffers import Buffers
 from trainer.decode import decode_into
 from trainer.order import Order, choose_views, rank_part
+from trainer.targets import Targets
 
 _LOG = logging.getLogger(__name__)
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
@@ -41,6 +42,8 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # int64 [b], −1 where there is none
     rows: torch.Tensor  # int64 [b, m], each image's place among all images that the data sets hold
     tokens: torch.Tensor | None  # int64 [b, L], the groups' captions, where the stream was given them
+    targets: torch.Tensor | None = None  # float32 [b, m, T], what made each image, where the stream was given it
+    class_ids: torch.Tensor | None = None  # int64 [b, m], with targets: the class that was asked for, −1 for none
 
 
 class _Draft(NamedTuple):
@@ -81,8 +84,9 @@ class Stream:
         world: int = 1,
         corrupt_budget: int = 16,
         captions: Sequence[NDArray[np.int32]] | None = None,
+        targets: Targets | None = None,
     ) -> None:
-        self.captions = captions
+        self.captions, self.targets = captions, targets
         self.datasets = list(datasets)
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
@@ -215,13 +219,16 @@ class Stream:
 
     def _finished(self, draft: _Draft) -> Batch:
         first = np.array(self._first_rows)[draft.dataset] + draft.group * np.array(self._stored_views)[draft.dataset]
+        rows = first[:, None] + draft.views  # [b, m]
         return Batch(
             images=torch.from_numpy(draft.images),  # [b, m, H, W, 3]
             ids=torch.from_numpy(self._column("positive_id", draft)),
             positions=torch.from_numpy(draft.positions),
             labels=torch.from_numpy(self._column("label", draft)),
-            rows=torch.from_numpy(first[:, None] + draft.views),  # [b, m]
+            rows=torch.from_numpy(rows),
             tokens=None if self.captions is None else self._tokens(self.captions, draft),
+            targets=None if self.targets is None else torch.from_numpy(self.targets.values[rows]),
+            class_ids=None if self.targets is None else torch.from_numpy(self.targets.class_ids[rows]),
         )
 
     def _column(self, name: str, draft: _Draft) -> NDArray[np.int64]:

@@ -50,7 +50,10 @@ SETTINGS = {
     "simclr": OF_IMAGES,
     "pirl": OF_IMAGES,
 }
-METHODS = [name for name in TINY_PRESETS if name not in ("demo", "genrep")]  # which are StableRep
+STABLEREPS = ("demo", "genrep")  # are StableRep under other names
+WITHOUT_POSITIVES = ("drl", "vdrl", "autoencoder", "invert")  # learn from one image at a time
+WITHIN = ("patches", "learned_views")  # positives are parts of one crop, which nothing here can draw apart
+METHODS = [name for name in TINY_PRESETS if name not in (*STABLEREPS, *WITHOUT_POSITIVES, *WITHIN)]
 
 
 def content(group):

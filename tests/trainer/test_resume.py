@@ -8,9 +8,10 @@ import pytest
 
 from learning.checkpoint import load_newest, save
 from manifests.errors import ConflictError, CorruptError
-from tests.trainer.data import make_dataset
+from tests.trainer.data import make_dataset, stripe_latents
 from tests.trainer.killing import assert_same_state, lines, signal_once, steady_lines
 from tests.trainer.processes import pretrain_words, run, start
+from tests.trainer.tiny_presets import TINY_PRESETS
 from trainer.config import load_config
 from trainer.data_facts import DataFacts
 from trainer.run import Run, newest_checkpoint
@@ -24,12 +25,15 @@ VARIANTS = {
         "encoder__arguments": "{channels: [8, 8, 16, 16], stem_width: 8, drop_path_rate: 0.5}",
     },
     "simclr, one view of a group with another corrupt one": {"preset": "simclr", "data__views": 1},
+    "vdrl, told the time": {"preset": "vdrl", **TINY_PRESETS["vdrl"], "ema_half_life_images": 64},
+    "an inverter with classes": {"preset": "invert", **TINY_PRESETS["invert"], "objective__conditional": True},
 }
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=3, images={(3, 0): b"no image"})
+    broken, latents = {(3, 0): b"no image"}, stripe_latents(24, 3)
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=3, images=broken, latents=latents)
 
 
 def signal_after(words, folder, images_seen, number):

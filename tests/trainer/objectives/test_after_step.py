@@ -29,6 +29,7 @@ def sgd_step(objective, inputs, images_seen):
     loss, _ = objective(inputs)
     objective.zero_grad()
     loss.backward()
+    torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)  # losses that are summed over pixels have large ones
     with torch.no_grad():
         for parameter in objective.parameters():
             if parameter.grad is not None:
