@@ -96,7 +96,7 @@ def test_a_class_with_too_few_independent_images_is_in_no_episode() -> None:
 
 def test_features_that_say_nothing_score_a_fifth_and_the_interval_is_that_of_the_mean() -> None:
     labels = np.arange(600) % 10
-    noise = torch.from_numpy(DRAW.normal(size=(600, 16)))
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(600, 16)))  # its own: tests come in any order
     found = score_episodes(noise, labels, np.arange(600), shots=1, episodes=200)
     assert found.low < 0.2 < found.high
     assert found.high - found.mean == pytest.approx(found.mean - found.low)
