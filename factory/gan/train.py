@@ -25,12 +25,14 @@ from factory.gan.learner import GanLearner
 from factory.gan.phases import Phase
 from factory.gan.processes import join_processes
 from factory.gan.sampling import grid
+from factory.numerics import pick_device
 from factory.recipe import difference
 from learning import checkpoint, loop
+from learning.checkpoint import CheckpointError
 from learning.gather import rank, wait_for_all
 from learning.guard import NonFiniteError
 from manifests.checkout import code_commit
-from manifests.errors import ConflictError, UserError
+from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.target import check_folder, only_writer, replaced
 
 Say = Callable[[str], None]
@@ -43,7 +45,7 @@ class Run:
 
     def __init__(self, url: str, out: Path, config: GanConfig, say: Say) -> None:
         self.out, self.config = out, config
-        self.device = join_processes() or _device(config.device)
+        self.device = join_processes() or torch.device(pick_device(config.device, learns=True))
         self.say = say if rank() == 0 else _silent
         torch.set_num_threads(config.threads)
         pinned = _pinned(out)
@@ -94,13 +96,15 @@ class Run:
     def _train(self) -> None:
         """Go through the parts from the newest that was begun."""
         parts = phases.phases(self.config, self.out / "training")
-        newest = max(part.number for part in parts if part.is_begun)
         try:
+            newest = max(part.number for part in parts if part.is_begun)
             for part in parts[newest:]:
                 self._enter(part, parts[part.number - 1])
                 images_seen = self._train_part(part)
         except NonFiniteError as error:
             raise UserError(f"{self.out}: training diverged: {error}") from None
+        except CheckpointError as error:
+            raise CorruptError(f"{self.out}: {error}") from None
         if rank() == 0:
             self._measure(images_seen)
             self._write(images_seen)
@@ -223,9 +227,3 @@ def _pinned(out: Path) -> dict[str, Any]:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} exists and is no run of train-gan: choose a new or empty folder")
     return {}
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
