@@ -51,9 +51,12 @@ class Lengths:
         return [f"images={self.images}", f"seed={seed}", f"checkpoint_images={self.every_images}", quality]
 
     def bank(self, members: Sequence[str], choice: str, most: int) -> str:
-        """Write a bank as `--set` takes it; every addition of an ensemble has an equal share of what is left."""
+        """Write a bank as `--set` takes it; every addition of an ensemble has an equal share of what is left.
+
+        One that comes in alone stays to the end, wherever that is: such a run may be made longer.
+        """
         listed = ", ".join(f"{{model: {member}, width: 64}}" for member in members)
-        share = (self.images - self.warmup_images) // most // self.every_images * self.every_images
+        share = (self.images - self.warmup_images) // most // self.every_images * self.every_images if most > 1 else 0
         lengths = f"warmup_images: {self.warmup_images}, images_each: {max(share, self.every_images)}"
         return f"bank={{members: [{listed}], choice: {choice}, most: {most}, {lengths}, probe_images: 1000}}"
 
@@ -83,9 +86,10 @@ def main(
             made.setdefault(name, []).append(folder)
     if smoke:
         made |= train_smoke(few, data, out, config, lengths, list(members or MEMBERS))
-    measured = {name: [measure(run, data, judge, samples) for run in runs] for name, runs in made.items()}
+    measured = {name: [measure(run, data, judge, samples, images) for run in runs] for name, runs in made.items()}
     result = outcome(measured, made)
-    facts = {"images": images, "training_images": training_images, "data": open_dataset(data).root, "judge": judge}
+    lengths_told = {"images": images, "warmup_images": warmup_images, "samples": samples}
+    facts = {**lengths_told, "training_images": training_images, "data": open_dataset(data).root, "judge": judge}
     keep(out, {"commit": code_commit(), **facts, **result}, curves__svg=curves_plot(curves(made), AXIS))
     print("\n".join(table(result)))
 
@@ -140,9 +144,9 @@ def ranking(run: Path) -> list[dict[str, Any]]:
     return list(record["ranking"])
 
 
-def measure(run: Path, data: str, judge: str, samples: int) -> dict[str, float]:
+def measure(run: Path, data: str, judge: str, samples: int, images: int) -> dict[str, float]:
     """Compare a finished generator's samples with all drawings, also those that it was not trained on; once."""
-    path = run / f"measured-{samples}.json"
+    path = run / f"measured-{images}-{samples}.json"
     if not path.exists():
         with replaced(path) as part:
             part.write_text(json.dumps(_measured(run, data, judge, samples), indent=1) + "\n", encoding="utf-8")

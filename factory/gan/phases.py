@@ -17,7 +17,7 @@ import numpy as np
 from factory.gan.config import BankConfig, CriticConfig, GanConfig
 from factory.gan.data import Pictures
 from factory.gan.learner import GanLearner
-from factory.gan.quality import measured
+from factory.gan.quality import best, measured
 from factory.gan.ranking import rank_models
 from factory.gan.sampling import drawn_classes, sample
 from learning import checkpoint
@@ -60,12 +60,8 @@ def read_record(phase: Phase) -> dict[str, Any]:
 def keep_best(phase: Phase, quality: Path, learner: GanLearner, images_seen: int) -> None:
     """Keep the checkpoint if it is the best of its part, by the Fréchet distance to the training pictures."""
     since = read_record(phase)["images_seen"] if phase.number else 0
-    scores = {
-        seen: float(line["frechet_samples_to_training"])
-        for seen, line in measured(quality).items()
-        if since < seen <= images_seen
-    }
-    if scores and min(scores, key=lambda seen: scores[seen]) == images_seen:
+    found = {seen: line for seen, line in measured(quality).items() if since < seen <= images_seen}
+    if best(found) == images_seen:
         checkpoint.save(phase.folder / "best", learner.state(), images_seen=images_seen, keep_last=1)
 
 

@@ -24,6 +24,7 @@ from manifests.neighbours import support
 from manifests.target import replaced
 
 NEIGHBOURS = 5
+MEASURE = "frechet_samples_to_training"  # lower is better
 
 
 def check_extractor(spec: str) -> None:
@@ -54,7 +55,7 @@ class Yardstick:
         found = embed(self.model, sample(net, z, drawn_classes(self.class_ids, rng, images), device))
         facts = self.model.facts
         return {
-            "frechet_samples_to_training": frechet_distance(found, self.training),
+            MEASURE: frechet_distance(found, self.training),
             "kernel_samples_to_training": kernel_distance(found, self.training),
             **self._support(found),
             "samples_images": images,
@@ -92,6 +93,18 @@ def measured(path: Path) -> dict[int, dict[str, Any]]:
         return {}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {line["images_seen"]: line for line in lines}
+
+
+def best(found: dict[int, dict[str, Any]]) -> int | None:
+    """Return the images seen at which samples were nearest to the training pictures, by the extractor last used; pure.
+
+    The earlier of two that are equal; None where nothing was measured.
+    """
+    if not found:
+        return None
+    extractor = found[max(found)].get("extractor_sha256")
+    scores = {seen: line[MEASURE] for seen, line in sorted(found.items()) if line.get("extractor_sha256") == extractor}
+    return min(scores, key=lambda seen: float(scores[seen]))
 
 
 def note(path: Path, line: dict[str, Any]) -> None:

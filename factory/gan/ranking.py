@@ -34,7 +34,7 @@ class Ranked:
 def rank_models(
     specs: Sequence[str], real: np.ndarray, generated: np.ndarray, *, seed: int, device: torch.device
 ) -> list[Ranked]:
-    """Rank models by pictures [N, H, W, 3] and [M, H, W, 3], the most separable first; ties keep their order.
+    """Rank models by pictures [N, H, W, 3] and [M, H, W, 3], the most separable first; of equal accuracy, by log loss.
 
     Raises: UserError for a model that is not here, or too few pictures.
     """
@@ -46,7 +46,7 @@ def rank_models(
             found.append(Ranked(model.facts, separability(*features, seed=seed)))
         except ValueError as error:
             raise UserError(f"{spec}: {error}") from None
-    return sorted(found, key=lambda one: -one.found.accuracy)
+    return sorted(found, key=lambda one: (-one.found.accuracy, one.found.log_loss))
 
 
 def fit(spec: str, real: np.ndarray, generated: np.ndarray, device: torch.device) -> tuple[Facts, Line]:

@@ -28,6 +28,7 @@ class Separability:
     accuracy: float
     low: float
     high: float
+    log_loss: float  # of unseen images, in nats; orders models that tell all of them right
     images: int  # of each kind
     repeats: int
 
@@ -57,19 +58,21 @@ def separability(
     """
     count = _count(real, generated, most_images)
     rng = np.random.Generator(np.random.Philox(key=seed))
-    right, judged = np.zeros((2, max(len(real), len(generated)))), np.zeros((2, max(len(real), len(generated))))
+    right, judged, losses = np.zeros((3, 2, max(len(real), len(generated))))
     for _ in range(repeats):
         chosen = [rng.permutation(len(features))[:count] for features in (real, generated)]
         fitted, unseen = ([part[half] for part in chosen] for half in (slice(count // 2), slice(count // 2, None)))
         line = fit_line(real[fitted[0]], generated[fitted[1]])
         for kind, (features, numbers) in enumerate(zip((real, generated), unseen, strict=True)):
-            is_real = features[numbers].astype(np.float64) @ line.weights + line.bias > 0
-            right[kind, numbers] += is_real == (kind == 0)
+            logits = (features[numbers].astype(np.float64) @ line.weights + line.bias) * (1, -1)[kind]
+            right[kind, numbers] += logits > 0
+            losses[kind, numbers] += np.logaddexp(0, -logits)
             judged[kind, numbers] += 1
     means = [right[kind][judged[kind] > 0] / judged[kind][judged[kind] > 0] for kind in (0, 1)]
     drawn = np.mean([_resampled(mean, rng) for mean in means], axis=0)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Separability(float(right.sum() / judged.sum()), float(low), float(high), count, repeats)
+    accuracy, log_loss = (float(total.sum() / judged.sum()) for total in (right, losses))
+    return Separability(accuracy, float(low), float(high), log_loss, count, repeats)
 
 
 def fit_line(real: np.ndarray, generated: np.ndarray) -> Line:

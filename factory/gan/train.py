@@ -1,6 +1,6 @@
 """`python -m factory train-gan`: a GAN from a data set to a generator's folder. To resume, run the command again.
 
-generator.json, generator.safetensors     what may be rendered from: the newest averaged weights
+generator.json, generator.safetensors     what may be rendered from: the best averaged weights so far
 training/run.json                         what is pinned when the run starts, and checked when it goes on
 training/…                                checkpoints, metrics.jsonl, quality.jsonl, grids, both players' weights
 training/phase-1 …                        the parts in which vision models judge too (factory/gan/phases.py)
@@ -107,7 +107,7 @@ class Run:
             raise CorruptError(f"{self.out}: {error}") from None
         if rank() == 0:
             self._measure(images_seen)
-            self._write(images_seen)
+            self._write_best(images_seen)
         wait_for_all()
 
     def _enter(self, part: Phase, before: Phase) -> None:
@@ -156,7 +156,7 @@ class Run:
             )
 
     def _keep(self, images_seen: int) -> None:
-        """After each checkpoint: draw the grid, measure if it is time, write the folder."""
+        """After each checkpoint: draw the grid, measure if it is time, write the folder if it is the best."""
         path = self.out / "training" / "grids" / f"{images_seen:09d}.png"
         with replaced(path) as part:
             grid(self.learner.average.module, self.config.seed, self.device).save(part, "PNG")
@@ -165,7 +165,7 @@ class Run:
             self._measure(images_seen)
         if self.config.bank:
             phases.keep_best(self.part, self.out / "training" / "quality.jsonl", self.learner, images_seen)
-        self._write(images_seen)
+        self._write_best(images_seen)
 
     def _measure(self, images_seen: int) -> None:
         path = self.out / "training" / "quality.jsonl"
@@ -181,10 +181,15 @@ class Run:
         quality.note(path, numbers)
         self.say(json.dumps(numbers))
 
-    def _write(self, images_seen: int) -> None:
+    def _write_best(self, images_seen: int) -> None:
+        """Write the folder unless an earlier generator measured better; one that was never measured is the newest."""
+        found = quality.measured(self.out / "training" / "quality.jsonl")
+        if quality.best(found) in (None, images_seen):
+            self._write(images_seen, found.get(images_seen))
+
+    def _write(self, images_seen: int, measured: dict[str, Any] | None) -> None:
         config, learner = self.config, self.learner
         classes = len(self.training.class_names)
-        found = quality.measured(self.out / "training" / "quality.jsonl").values()
         description = {
             "family": config.generator.family,
             "arguments": config.generator.arguments(classes),
@@ -199,7 +204,7 @@ class Run:
                 "images_seen": images_seen,
                 "config": config.model_dump(mode="json"),
                 **({"critics": [vars(critic.model.facts) for critic in learner.critics]} if learner.critics else {}),
-                "quality": max(found, key=lambda line: int(line["images_seen"]), default=None),
+                "quality": measured,
             },
         }
         nets = {"average": learner.average.module, "G": learner.generator, "D": learner.discriminator}

@@ -61,3 +61,11 @@ def test_so_many_images_at_most_and_equal_seeds_agree() -> None:
 def test_a_handful_of_images_is_refused() -> None:
     with pytest.raises(ValueError, match="3 real and 50 generated images: expected at least 8 each"):
         separability(drawn(0, 3), drawn(1, 50), seed=0)
+
+
+def test_models_that_tell_all_images_right_differ_in_how_surely() -> None:
+    near, far = (separability(drawn(0, 200, shift), drawn(1, 200), seed=0) for shift in (7, 20))
+    assert near.accuracy == far.accuracy == 1
+    assert far.log_loss < near.log_loss
+    chance = separability(drawn(0, 4000), drawn(1, 4000), seed=0)
+    assert chance.log_loss == pytest.approx(math.log(2), abs=0.02)
