@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.linalg
 
 from manifests.distances import frechet_distance, frechet_distance_at_infinity, kernel_distance
 from manifests.neighbours import support
+from tests.manifests.record_fidelity import NEIGHBOURS, SIZES
+from tests.manifests.record_fidelity import drawn as recorded_features
+
+# By torch-fidelity 0.4.0; tests/manifests/record_fidelity.py says how.
+THEIRS = json.loads((Path(__file__).parents[1] / "golden" / "torch-fidelity.json").read_text())["found"]
 
 
 def drawn(seed: int, count: int, width: int = 24) -> np.ndarray:
@@ -45,34 +53,15 @@ def test_a_scaled_gaussian_has_a_distance_that_one_can_write_down() -> None:
     assert frechet_distance(points, 3 * points + 2) == pytest.approx(8 * (3 - 1) ** 2 + 8 * 2**2, abs=1e-6)
 
 
-@pytest.mark.parametrize("counts", [(300, 200), (40, 200)])
-def test_frechet_and_kernel_distance_are_torch_fidelitys(counts: tuple[int, int]) -> None:
-    fid = pytest.importorskip("torch_fidelity.metric_fid")
-    kid = pytest.importorskip("torch_fidelity.metric_kid")
-    import torch
-
-    sets = [drawn(i, count) for i, count in enumerate(counts)]
-    tensors = [torch.from_numpy(features) for features in sets]
-    theirs = fid.fid_statistics_to_metric(*map(fid.fid_features_to_statistics, tensors), verbose=False)
+@pytest.mark.parametrize(("sizes", "theirs"), list(zip(SIZES, THEIRS, strict=True)))
+def test_distances_precision_and_recall_are_torch_fidelitys(sizes: tuple[int, int], theirs: dict[str, float]) -> None:
+    sets, least = [recorded_features(key, size) for key, size in enumerate(sizes)], min(sizes)
     assert frechet_distance(*sets) == pytest.approx(theirs["frechet_inception_distance"], abs=1e-6, rel=1e-6)
-    least = min(counts)
-    pair = [tensor[:least] for tensor in tensors]
-    told = kid.kid_features_to_metric(*pair, kid_subsets=1, kid_subset_size=least, verbose=False)
     ours = kernel_distance(*(features[:least] for features in sets))
-    assert ours == pytest.approx(told["kernel_inception_distance_mean"], abs=1e-6, rel=1e-6)
-
-
-def test_precision_and_recall_are_torch_fidelitys() -> None:
-    prc = pytest.importorskip("torch_fidelity.metric_prc")
-    import torch
-
-    real, fake = drawn(0, 250), drawn(0, 500)[250:] * 1.2 + 0.1
-    told = prc.prc_features_to_metric(
-        torch.from_numpy(fake), torch.from_numpy(real), prc_neighborhood=3, save_cpu_ram=False, verbose=False
-    )
-    found = support(real, fake, neighbours=3)
-    assert found.precision == pytest.approx(told["precision"], abs=1e-6)
-    assert found.recall == pytest.approx(told["recall"], abs=1e-6)
+    assert ours == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-6, rel=1e-6)
+    found = support(sets[1], sets[0], neighbours=NEIGHBOURS)
+    assert found.precision == pytest.approx(theirs["precision"], abs=1e-6)
+    assert found.recall == pytest.approx(theirs["recall"], abs=1e-6)
 
 
 def test_the_distance_at_infinity_is_nearer_the_truth_than_that_of_few_images() -> None:
