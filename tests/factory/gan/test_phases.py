@@ -93,15 +93,26 @@ def test_one_comes_in_after_the_other_the_most_separable_first(straight: Path, m
     assert len(second["critics"]) == 2
     assert (first["images_seen"], second["images_seen"]) == (20, 40)
     assert first["best_images"] in (12, 20)
-    assert json.loads((straight / "generator.json").read_text())["made_from"]["images_seen"] == 60
-    critics = json.loads((straight / "generator.json").read_text())["made_from"]["critics"]
-    assert [critic["name"] for critic in critics] == [critic["model"] for critic in second["critics"]]
-    assert all(len(critic["sha256"]) == 64 for critic in critics)
+
+
+def measured(out: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (out / "training/quality.jsonl").read_text().splitlines()]
+    return {line["images_seen"]: line["frechet_samples_to_training"] for line in lines}
+
+
+def test_the_folder_names_the_critics_of_its_part(straight: Path) -> None:
+    made_from = json.loads((straight / "generator.json").read_text())["made_from"]
+    scores = measured(straight)
+    assert made_from["images_seen"] == min(scores, key=lambda images: scores[images])
+    part = sum(made_from["images_seen"] > boundary for boundary in (20, 40))
+    expected = record(straight, part)["critics"] if part else []
+    told = made_from.get("critics", [])
+    assert [critic["name"] for critic in told] == [critic["model"] for critic in expected]
+    assert all(len(critic["sha256"]) == 64 for critic in told)
 
 
 def test_each_part_begins_with_the_best_checkpoint_of_the_one_before(straight: Path) -> None:
-    lines = [json.loads(line) for line in (straight / "training/quality.jsonl").read_text().splitlines()]
-    scores = {line["images_seen"]: line["frechet_samples_to_training"] for line in lines}
+    scores = measured(straight)
     for number, (low, high) in {1: (0, 20), 2: (20, 40)}.items():
         seen = [images for images in scores if low < images <= high]
         best = min(seen, key=lambda images: scores[images])
