@@ -33,6 +33,7 @@ ENSEMBLE, ALL_DATA_PLAIN, ALL_DATA_FIRST = "ensemble (smoke)", "all data, plain 
 CLAIMS = {"the first choice helps": (PLAIN, FIRST), "separability chooses well": (LAST, FIRST)}
 MEASURE = "frechet"  # lower is better: a claim holds where the first is above the second
 AXIS = "images shown; upwards: Fréchet distance to the training images, mean over seeds"
+SHEET_COLUMNS = 20
 app = new_app()
 
 
@@ -76,7 +77,7 @@ def main(
     members: Annotated[list[str] | None, typer.Option("--member", help="of the bank, again for each")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="also the ensemble and all data, one seed each")] = False,
 ) -> None:
-    """Train all arms, measure them by the judge, and say what holds; the same command again resumes."""
+    """Train all arms, measure them by the judge, draw from them, and say what holds; the same command again resumes."""
     check_folder(out)
     lengths = Lengths(images, warmup_images, every_images, str(Path(judge).resolve()))
     few = few_images(data, out / "data" / "few", training_images)
@@ -91,6 +92,8 @@ def main(
     lengths_told = {"images": images, "warmup_images": warmup_images, "samples": samples}
     facts = {**lengths_told, "training_images": training_images, "data": open_dataset(data).root, "judge": judge}
     keep(out, {"commit": code_commit(), **facts, **result}, curves__svg=curves_plot(curves(made), AXIS))
+    with replaced(out / "samples.png") as part:
+        samples_sheet([runs[0] for runs in made.values()], data).save(part, "PNG", optimize=True)
     print("\n".join(table(result)))
 
 
@@ -174,6 +177,22 @@ def _measured(run: Path, data: str, judge: str, samples: int) -> dict[str, float
         "coverage": found.coverage,
         "authenticity": authenticity(ours, theirs),
     }
+
+
+def samples_sheet(runs: Sequence[Path], data: str) -> Any:
+    """Draw from finished generators, two lines of samples each, below two lines of real drawings; a small picture."""
+    import torch
+    from PIL import Image
+
+    from factory.gan.probing import pictures
+
+    pairs = [pictures((data, str(run)), 2 * SHEET_COLUMNS, 0, torch.device("cpu")) for run in runs]
+    side_px = pairs[0][0].shape[1]
+    parts = [pairs[0][0], *(drawn for _, drawn in pairs)]  # [2 * columns, H, W, 3] each
+    lines = [part.reshape(2, SHEET_COLUMNS, side_px, side_px, 3) for part in parts]
+    tiled = [line.transpose(0, 2, 1, 3, 4).reshape(2 * side_px, -1, 3) for line in lines]
+    gap = np.full((4, tiled[0].shape[1], 3), 255, np.uint8)
+    return Image.fromarray(np.concatenate([row for part in tiled for row in (part, gap)]))
 
 
 def outcome(measured: dict[str, list[dict[str, float]]], made: dict[str, list[Path]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from factory.builtin import features
 from factory.gan import bank
 from factory.gan.bank import PUBLISHED, VisionModel, embed, open_model
-from factory.gan.trunks import thirds
+from factory.gan.trunks import TimmTrunk, thirds
 from manifests.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), np.uint8)
@@ -133,6 +133,31 @@ def test_published_weights_are_taken_from_the_cache(monkeypatch: pytest.MonkeyPa
     model = open_model("timm:vgg11.tv_in1k@32")
     assert model.facts.licence == "bsd-3-clause"
     torch.testing.assert_close(model.trunk.net.features[0].weight, net.features[0].weight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "levels", "pooled"),
+    [
+        ("clip-vit-b32", [(768, 2), (768, 2), (768, 2)], 768),
+        ("dino-vit-b16", [(768, 4), (768, 4), (768, 4)], 768),
+        ("vgg16", [(512, 8), (512, 4), (512, 2)], 4096),
+        ("swin-t", [(192, 8), (384, 4), (768, 2)], 768),
+    ],
+)
+def test_the_published_architectures_have_three_levels_and_pass_gradients_on(
+    word: str, levels: list[tuple[int, int]], pooled: int
+) -> None:
+    """Without their weights, which nobody fetches here: what is held is how the bank looks through each of them."""
+    sized = {} if word == "vgg16" else {"img_size": 64}
+    trunk = TimmTrunk(timm.create_model(PUBLISHED[word][0], num_classes=0, **sized)).eval()
+    images = torch.rand(1, 3, 64, 64).requires_grad_()
+    found, vector = trunk(images)
+    assert [(level.shape[1], level.shape[2]) for level in found] == levels
+    assert vector.shape == (1, pooled)
+    (vector.sum() + sum(level.sum() for level in found)).backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(

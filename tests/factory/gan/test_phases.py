@@ -59,7 +59,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def settings(models: list[str], **more: object) -> dict[str, object]:
     members = [
-        f"{{model: {models[0]}, width: 8, ada: {{target: 0.0, rise_images: 100}}}}",
+        f"{{model: {models[0]}, width: 8, ada: {{target: -1.0, rise_images: 100}}}}",
         f"{{model: {models[1]}, head: pooled, width: 8, rule: hinge, smoothing: 0.1, augment: [cutout]}}",
     ]
     bank = {"members": f"[{', '.join(members)}]", "warmup_images": 20, "images_each": 20, "probe_images": 16, **more}
