@@ -51,6 +51,7 @@ class LearnedViews(Objective):
                 f"learned_views learns from labels, and the data have {classes} of them; "
                 "set objective.label_weight=0 for the unsupervised arm"
             )
+        encoder.cut.flow.requires_grad_(True)
         self.crops, self.encoder, self.settings = (crop(config),), encoder, settings
         width = encoder.dimensions // 2
         self.heads: Any = nn.ModuleList([projection(settings, width) for _ in range(2)])
