@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from trainer.evaluation import svg
 
 WIDTH, HEIGHT = 640, 360
 FRAME = svg.Frame(left=56, right=WIDTH - 130, top=20, bottom=HEIGHT - 44)
 COLOURS = (svg.BROWN, svg.GREY)
+CURVE_COLOURS = (svg.BLUE, *COLOURS, "#2e7d32", "#7b1fa2", "#00838f")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line of points (x, y), y above 0."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
 
 
 def sweep_plot(
@@ -65,3 +78,19 @@ def _nats_ticks(ceiling: float, x: svg.Scale) -> list[str]:
     ticks = [svg.text(x(n), FRAME.bottom + 16, str(n), "middle") for n in range(math.floor(ceiling) + 1)]
     line = f'<path d="M{x(ceiling):.1f} {FRAME.top}V{FRAME.bottom}" stroke="{svg.GREY}" stroke-dasharray="5 4"/>'
     return [*ticks, line, svg.text(x(ceiling) + 4, FRAME.top + 10, "log K", colour=svg.GREY)]
+
+
+def curves_plot(curves: Sequence[Curve], axis: str) -> str:
+    """Draw lines over one axis, the y axis logarithmic, each with its name at its end."""
+    shown = [curve for curve in curves if curve.points]
+    xs, ys = zip(*[point for curve in shown for point in curve.points], strict=True)
+    x = svg.scale(0, max(xs), FRAME.left, FRAME.right)
+    low, high = math.log10(min(ys)), math.log10(max(ys))
+    y = svg.scale(low, max(high, low + 1e-6), FRAME.bottom, FRAME.top)
+    parts = [svg.text(8, y(level) + 4, f"{10**level:.3g}") for level in np.linspace(low, high, 5).tolist()]
+    parts += [svg.text(x(at), FRAME.bottom + 16, f"{at:,.0f}", "middle") for at in np.linspace(0, max(xs), 5).tolist()]
+    for curve, colour in zip(shown, itertools.cycle(CURVE_COLOURS), strict=False):
+        places = [(x(at), y(math.log10(value))) for at, value in curve.points]
+        parts += [svg.curve(places, colour), svg.text(places[-1][0] + 6, places[-1][1] + 4, curve.name, colour=colour)]
+    parts.append(svg.text(FRAME.left, HEIGHT - 6, axis))
+    return svg.page(WIDTH, HEIGHT, parts)

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from factory.builtin.cli import app as builtin_app
-from factory.gan.cli import train_gan
+from factory.gan.cli import probe, train_gan
 from factory.gan.importing.cli import import_weights
+from factory.quality_cli import adherence
 from factory.walks.cli import measure_navigator, measure_walks, train_navigator, train_walks
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
@@ -29,6 +30,8 @@ app = new_app(__doc__)
 app.add_typer(builtin_app, name="builtin")
 app.command("import")(import_weights)
 app.command("train-gan")(train_gan)
+app.command()(probe)
+app.command()(adherence)
 app.command("train-walks")(train_walks)
 app.command("measure-walks")(measure_walks)
 app.command("train-navigator")(train_navigator)

@@ -12,8 +12,30 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-Verdict = Literal["ok", "flagged", "nan", "blank"]
+Verdict = Literal["ok", "flagged", "nan", "blank", "unrealistic"]
 Step = Literal["keep", "again", "quarantine"]
+
+
+class Probe(BaseModel):
+    """A line in a vision model's features that tells real images from generated ones; `factory probe` writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    model: str = Field(min_length=1, description="as factory/gan/bank.py names them; where it lies decides no pixel")
+    model_sha256: str = Field(description="of its weights; another model of that name is refused")
+    size_px: int = Field(ge=8, le=4096, description="of the images that it sees")
+    weights: str = Field(description="float32, little-endian, in base64")
+    bias: float
+
+
+class RealismConfig(BaseModel):
+    """Which images look too little like real ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probe: Probe = Field(description="a file of `factory probe --save`; a recipe that is read holds its content")
+    least: float = Field(0.0, ge=0, le=1, description="score of a kept image: how likely it is real; 0 keeps all")
 
 
 class JudgeConfig(BaseModel):
@@ -23,23 +45,37 @@ class JudgeConfig(BaseModel):
 
     attempts: int = Field(3, ge=1, le=100, description="renderings of one view in all, the first included")
     blank_std: float = Field(1.0, ge=0, description="in 8-bit levels; below it an image is blank; 0 keeps blank images")
+    realism: RealismConfig | None = Field(None, description="score every image by a probe: realism_score in its row")
 
 
-def judge(pixels: np.ndarray, finite: np.ndarray, flagged: np.ndarray, config: JudgeConfig) -> list[Verdict]:
+def judge(
+    pixels: np.ndarray,
+    finite: np.ndarray,
+    flagged: np.ndarray,
+    config: JudgeConfig,
+    realism: np.ndarray | None = None,
+) -> list[Verdict]:
     """Return each view's verdict; the safety flag comes first, since a checker blackens what it flags.
 
-    Shapes: pixels uint8 [n, H, W, 3]; finite, flagged bool [n].
+    Shapes: pixels uint8 [n, H, W, 3]; finite, flagged bool [n]; realism [n], where the config asks for it.
     """
     spread = blankness(pixels)
-    return [_verdict(bool(finite[i]), bool(flagged[i]), float(spread[i]), config.blank_std) for i in range(len(pixels))]
+    least = config.realism.least if config.realism and realism is not None else 0.0
+    scores = np.ones(len(pixels)) if realism is None else realism
+    return [
+        _verdict(bool(finite[i]), bool(flagged[i]), float(spread[i]) >= config.blank_std, float(scores[i]) >= least)
+        for i in range(len(pixels))
+    ]
 
 
-def _verdict(is_finite: bool, is_flagged: bool, spread: float, blank_std: float) -> Verdict:
+def _verdict(is_finite: bool, is_flagged: bool, is_drawn: bool, is_real: bool) -> Verdict:
     if is_flagged:
         return "flagged"
     if not is_finite:
         return "nan"
-    return "blank" if spread < blank_std else "ok"
+    if not is_drawn:
+        return "blank"
+    return "ok" if is_real else "unrealistic"
 
 
 def blankness(pixels: np.ndarray) -> np.ndarray:

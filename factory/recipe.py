@@ -6,6 +6,7 @@ and nothing else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,7 +105,22 @@ def load_recipe(source: str, changes: Iterable[str] = ()) -> Recipe:
     words = (raw.get("prompts") or {}).get("words") if isinstance(raw.get("prompts"), Mapping) else None
     if isinstance(words, Mapping):
         raw["prompts"] = {**raw["prompts"], "words": {name: _word_list(name, value) for name, value in words.items()}}
+    judge = raw.get("judge")
+    if isinstance(judge, Mapping) and isinstance(judge.get("realism"), Mapping):
+        raw["judge"] = {**judge, "realism": _with_probe(judge["realism"])}
     return settings.validated(Recipe, raw, source)
+
+
+def _with_probe(realism: Mapping[str, Any]) -> dict[str, Any]:
+    """A probe given as one text is the path of its file."""
+    probe = realism.get("probe")
+    if not isinstance(probe, str):
+        return dict(realism)
+    text = settings.read_text(Path(probe), "the probe judge.realism.probe")
+    try:
+        return {**realism, "probe": json.loads(text)}
+    except ValueError as error:
+        raise UserError(f"judge.realism.probe: {probe} is no file of `factory probe --save`: {error}") from None
 
 
 def _read(source: str) -> dict[str, Any]:
@@ -122,6 +138,9 @@ def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(prompts.get("words"), Mapping):
             words = prompts["words"].items()
             result["prompts"]["words"] = {name: _located(v, folder) if isinstance(v, str) else v for name, v in words}
+    judge = raw.get("judge")
+    if isinstance(judge, Mapping) and isinstance(realism := judge.get("realism"), Mapping):
+        result["judge"] = {**judge, "realism": _files_beside(realism, ("probe",), folder)}
     if isinstance(strategy := raw.get("strategy"), Mapping):
         result["strategy"] = _files_beside(strategy, ("walks", "navigator"), folder)
     return result
@@ -179,6 +198,8 @@ def identity(
     if recipe.prompts:
         prompts = recipe.prompts.model_dump(mode="json", exclude_defaults=True, exclude={"file"})
         chosen["prompts"] = {**prompts, **({"sha256": prompts_sha256} if prompts_sha256 else {})}
+    if recipe.judge.realism:
+        chosen["judge"]["realism"]["probe"].pop("model")  # its hash is the model, wherever it lies
     if key := recipe.strategy.FILE:
         chosen["strategy"] = {**chosen["strategy"], key: learned_sha256}
     always = {"format": FORMAT, "seed": recipe.seed, "batch": recipe.batch, "groups_per_shard": recipe.groups_per_shard}

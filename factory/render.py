@@ -68,6 +68,15 @@ class Bench:
         """Return the strategy, opened on each generator's space."""
         return [self.recipe.strategy.open(generator.space, self.learned) for generator in self.generators]
 
+    def realism(self, pixels: np.ndarray) -> np.ndarray | None:
+        """Score images by the recipe's probe, where it has one: float32 [n]."""
+        config = self.recipe.judge.realism
+        if config is None:
+            return None
+        from factory.realism import open_scorer
+
+        return open_scorer(config.probe, self.recipe.device)(pixels)
+
     def request(self, plan: GroupPlan, view: int, attempt: int) -> tuple[int, ViewRequest]:
         """Return a view's source and request."""
         return plan.source, request(self.recipe, plan, view, attempt, self.drawers[plan.source])
@@ -168,11 +177,14 @@ def _finish(batch: Batch, index: int, rendered: Rendered, bench: Bench) -> list[
     begun, recipe, generator = time.monotonic(), bench.recipe, bench.generators[batch.source]
     made_by = {"generator": generator.name, "generator_sha256": bench.fingerprints[batch.source]["sha256"]}
     shared = {**made_by, "source": f"sources.{batch.source}", "batch_index": index, "batch_size": batch.size}
-    verdicts = judge(rendered.pixels, rendered.finite, rendered.flagged, recipe.judge)
+    realism = bench.realism(rendered.pixels)
+    verdicts = judge(rendered.pixels, rendered.finite, rendered.flagged, recipe.judge, realism)
     drawn = []
     for slot, (wanted, verdict) in enumerate(zip(batch.requests, verdicts, strict=True)):
         pixels = rendered.pixels[slot]  # [H, W, 3]
         row = {**_row(wanted, recipe), **shared, "slot": slot, **_looks(pixels, recipe), **generator.row(wanted)}
+        if realism is not None:
+            row["realism_score"] = float(realism[slot])
         drawn.append(Drawn(wanted, verdict, encode(pixels, recipe.encode) if verdict == "ok" else None, row))
     bench.timings.encode_s += time.monotonic() - begun
     return drawn

@@ -66,6 +66,10 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
     _try_strategy(recipe, subjects, [recipe.strategy.open(facts.space, learned) for facts in known])
     if learned is not None:
         _check_learned_on(learned, known)
+    if recipe.judge.realism:
+        from factory.realism import open_scorer
+
+        open_scorer(recipe.judge.realism.probe, recipe.device)  # a missing model is said before a folder is claimed
     if recipe.batch == "auto":
         recipe = recipe.model_copy(update={"batch": _batch_of(store) or probe_batch(recipe)})
     if recipe.prompts and recipe.prompts.file:

@@ -28,6 +28,19 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def collective_device() -> torch.device:
+    """Return where tensors must lie to be sent: NCCL knows GPUs only."""
+    is_joined = dist.is_available() and dist.is_initialized()
+    is_cuda = is_joined and "nccl" in str(dist.get_backend())
+    return torch.device("cuda", torch.cuda.current_device()) if is_cuda else torch.device("cpu")
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def all_gather(tensor: Tensor) -> Tensor:
     """Return every rank's rows in the order of ranks, differentiable where the dtype is.
 

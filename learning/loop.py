@@ -1,4 +1,4 @@
-"""The training loop of everything that is trained on one machine: one player or two, whatever a step of theirs is.
+"""The training loop of everything that is trained on one machine: one player or more, whatever a step of theirs is.
 
 Invariant: all that is random is a function of (seed, images_seen): a resumed run equals an uninterrupted one exactly.
 """
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from learning import checkpoint
+from learning.gather import collective_device, rank, wait_for_all
 from learning.guard import StopSignal
 
 LINE_STEPS = 50
@@ -59,35 +60,48 @@ def train(
     out: Path,
     say: Callable[[dict[str, float]], None],
     preview: Callable[[int], None] | None = None,
+    *,
+    until_images: int | None = None,
 ) -> int:
     """Train to `schedule.images`, from the newest checkpoint under `out` if there is one; SIGTERM saves and stops.
 
+    `until_images` ends a part of the schedule before its end.
     Returns the images seen: more than asked for, where a run that is longer already was gone on with.
     A line of metrics never straddles a checkpoint, so that a resumed run writes the same lines.
+    Of several processes the first one writes, and the others wait for it.
     Raises: KeyboardInterrupt when stopped early; what `say` raises at a line, before its checkpoint.
     """
     images_seen = _resume(learner, out)
-    window = Window()
+    end_images = schedule.images if until_images is None else min(schedule.images, until_images)
+    window, is_stopped = Window(), False
     with StopSignal() as stop:
-        while images_seen < schedule.images and not stop.requested:
+        while images_seen < end_images and not is_stopped:
             rate = schedule.rate(images_seen)
             window.add(learner.step(images_seen, schedule.batch_images, rate))
             images_seen += schedule.batch_images
-            is_last = images_seen >= schedule.images or stop.requested
+            is_stopped = stop.requested_anywhere(collective_device())
+            is_last = images_seen >= end_images or is_stopped
             is_saved = images_seen % schedule.checkpoint_images < schedule.batch_images or is_last
             if window.steps == LINE_STEPS or is_saved:
                 line = {"images_seen": images_seen, "lr": rate, **window.means(schedule.batch_images)}
-                _append(out / "metrics.jsonl", line)
+                if rank() == 0:
+                    _append(out / "metrics.jsonl", line)
                 say(line)
             if is_saved:
-                checkpoint.save(out / "checkpoints", learner.state(), images_seen=images_seen)
-                if preview is not None:
-                    preview(images_seen)
+                _save(learner, out, images_seen, preview)
             if window.steps == LINE_STEPS or is_saved:
                 window = Window()  # only now: its speed is that of the steps
-    if stop.requested:
+    if is_stopped:
         raise KeyboardInterrupt(f"stopped at {images_seen} images; run the same command again to go on")
     return images_seen
+
+
+def _save(learner: Learner, out: Path, images_seen: int, preview: Callable[[int], None] | None) -> None:
+    if rank() == 0:
+        checkpoint.save(out / "checkpoints", learner.state(), images_seen=images_seen)
+        if preview is not None:
+            preview(images_seen)
+    wait_for_all()
 
 
 class Window:
@@ -119,13 +133,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 def _resume(learner: Learner, out: Path) -> int:
-    found = checkpoint.load_newest(out / "checkpoints")
-    if found is None:
-        _forget_lines_after(out / "metrics.jsonl", 0)
-        return 0
-    images_seen, state = found
-    learner.load(state)
-    _forget_lines_after(out / "metrics.jsonl", images_seen)
+    images_seen, state = checkpoint.load_newest(out / "checkpoints") or (0, None)
+    if state is not None:
+        learner.load(state)
+    if rank() == 0:
+        _forget_lines_after(out / "metrics.jsonl", images_seen)
+    wait_for_all()
     return images_seen
 
 

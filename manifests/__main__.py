@@ -1,4 +1,4 @@
-"""`python -m manifests`: list, show, verify, adopt and select data sets, at a path or any fsspec URL."""
+"""`python -m manifests`: list, show, verify, adopt, select and compare data sets, at a path or any fsspec URL."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from manifests.command_line import new_app, run_app
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
 from manifests.errors import CorruptError, UserError
+from manifests.quality_cli import distance, diversity, duplicates
 from manifests.schema import VIEW_SCHEMA
 from manifests.store import Store
 from manifests.table import Columns
@@ -30,6 +31,9 @@ from manifests.verify import verify as verify_dataset
 from manifests.version import newest, sound_versions
 
 app = new_app(__doc__)
+app.command()(distance)
+app.command()(diversity)
+app.command()(duplicates)
 
 Url = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]

@@ -1,4 +1,4 @@
-"""How alike two sets of feature vectors are: kernel (KID) and Fréchet distance, and the spread of groups within one.
+"""How alike two feature sets are: kernel (KID) and Fréchet distance (FID), and the spread of groups within one.
 
 Numbers are comparable only between sets seen through the same feature network. Everything is computed in float64.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Features = npt.NDArray[np.floating]
+Float64 = npt.NDArray[np.float64]
 
 
 def kernel_distance(first: Features, second: Features, *, block: int = 2048) -> float:
@@ -43,12 +44,27 @@ def frechet_distance(first: Features, second: Features) -> float:
     Shapes: [n, D], [m, D].
     Source: Heusel et al., arXiv:1706.08500, equation 6. tr sqrt(AB) is the sum of singular values of sqrt(A)ᵀ sqrt(B).
     """
+    return _gaussian_distance(*(_gaussian(features) for features in _checked(first, second)))
+
+
+def frechet_distance_at_infinity(first: Features, second: Features, *, seed: int, points: int = 15) -> float:
+    """Return the Fréchet distance that infinitely many of the first set's kind would have: its bias is linear in 1/n.
+
+    The second set is the reference and is taken whole.
+    Shapes: [n, D], [m, D], n at least 2 (D + 1): with fewer the bias is not linear yet.
+    Source: Chong and Forsyth, arXiv:1911.07023, section 4.
+    """
     ours, theirs = _checked(first, second)
-    means = ours.mean(0) - theirs.mean(0)
-    roots = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (ours, theirs)]  # covariance = rootᵀ root
-    variances = sum(float(np.square(root).sum()) for root in roots)
-    overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
-    return float(means @ means + variances - 2 * overlap)
+    n, least = len(ours), max(len(ours) // 10, ours.shape[1] + 1)
+    if n < 2 * (ours.shape[1] + 1):
+        raise ValueError(
+            f"{n} images with {ours.shape[1]} features: expected at least {2 * (ours.shape[1] + 1)} images"
+        )
+    rng, reference = np.random.Generator(np.random.Philox(key=seed)), _gaussian(theirs)
+    sizes = np.linspace(least, n, points).astype(int)
+    found = [_gaussian_distance(_gaussian(ours[rng.permutation(n)[:size]]), reference) for size in sizes]
+    _, intercept = np.polyfit(1 / sizes, found, 1)
+    return float(intercept)
 
 
 def mean_group_distances(features: Features, groups: npt.ArrayLike) -> tuple[float, float]:
@@ -69,7 +85,7 @@ def mean_group_distances(features: Features, groups: npt.ArrayLike) -> tuple[flo
     return within, 1 - (everything - own) / (all_pairs - own_pairs)
 
 
-def _checked(first: Features, second: Features) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _checked(first: Features, second: Features) -> tuple[Float64, Float64]:
     for features in (first, second):
         if features.ndim != 2 or len(features) < 2 or features.shape[1] != first.shape[1]:
             raise ValueError(
@@ -78,11 +94,25 @@ def _checked(first: Features, second: Features) -> tuple[npt.NDArray[np.float64]
     return np.asarray(first, np.float64), np.asarray(second, np.float64)
 
 
-def _kernel_sum(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], block: int) -> float:
+def _gaussian(features: Float64) -> tuple[Float64, Float64]:
+    """Return a mean [D] and a root [min(n, D), D] of the covariance, which is rootᵀ root."""
+    mean = features.mean(0)
+    root = (features - mean) / np.sqrt(len(features) - 1)
+    return mean, (root if len(root) <= root.shape[1] else np.asarray(np.linalg.qr(root, mode="r")))
+
+
+def _gaussian_distance(first: tuple[Float64, Float64], second: tuple[Float64, Float64]) -> float:
+    shift, roots = first[0] - second[0], (first[1], second[1])
+    variances = sum(float(np.square(root).sum()) for root in roots)
+    overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    return float(shift @ shift + variances - 2 * overlap)
+
+
+def _kernel_sum(first: Float64, second: Float64, block: int) -> float:
     starts = range(0, len(first), block)
     scale = first.shape[1]
     return sum(float(((first[start : start + block] @ second.T / scale + 1) ** 3).sum()) for start in starts)
 
 
-def _diagonal_sum(features: npt.NDArray[np.float64]) -> float:
+def _diagonal_sum(features: Float64) -> float:
     return float(((np.square(features).sum(1) / features.shape[1] + 1) ** 3).sum())

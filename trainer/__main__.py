@@ -12,8 +12,8 @@ from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
 from trainer.codes_command import inversion, semi_supervised, trajectory
-from trainer.evaluation.command import Checkpoint, compare, evaluate
-from trainer.exported import export_folder
+from trainer.evaluation.command import compare, evaluate
+from trainer.exported import check_encoder
 from trainer.information.command import mi
 
 EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
@@ -55,19 +55,25 @@ def pretrain(
 
 @app.command()
 def embed(
-    checkpoint: Checkpoint,
+    checkpoint: Annotated[
+        Path, typer.Argument(parser=local_path, help="run folder or exported encoder; or efficientnet-lite0")
+    ],
     data: Annotated[str, typer.Argument(help="data set folder or URL")],
     out: Annotated[
-        Path, typer.Argument(parser=local_path, help="Parquet file to write: key, group, view, label, features")
-    ],
+        Path | None,
+        typer.Argument(
+            parser=local_path, help="Parquet file to write: key, group, view, label, features; else in DATA"
+        ),
+    ] = None,
 ) -> None:
-    """Write the features of every image of a data set."""
-    export_folder(checkpoint)
-    check_file(out)
+    """Write the features of every image of a data set, beside its shards if no other file is named."""
+    check_encoder(checkpoint)
+    if out is not None:
+        check_file(out)
     from trainer.embed import embed_dataset
 
-    count = embed_dataset(checkpoint, data, out)
-    print(f"{count} images -> {out}")
+    count, place = embed_dataset(checkpoint, data, out)
+    print(f"{count} images -> {place}")
 
 
 @app.command()

@@ -1,7 +1,9 @@
-"""Features of every image of a data set, as a Parquet file that joins with its rows by key and view."""
+"""Features of every image of a data set, as a Parquet side-car that joins with its rows by key and view."""
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,31 +11,71 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from manifests.canonical import canonical_json, sha256_hex
 from manifests.dataset import DataSet, open_dataset
+from manifests.embeddings import Extractor, object_name, read_embeddings, schema
+from manifests.shard import file_sha256
+from manifests.store import Store
 from manifests.target import replaced
 from trainer.encoders import Encoder, load_encoder
+from trainer.exported import IMAGENET, export_folder
 
 _COLUMNS = ["key", "group", "view", "label"]
 _PLACE = ["stream_id", "shard", "offset", "size", "sha256", "status"]  # what DataSet.image needs
 _BATCH_IMAGES = 256
+MOST_LETTERS = 48  # of an extractor's name: a data set's objects have short names
 
 
-def embed_dataset(checkpoint: str | Path, url: str, out: Path) -> int:
-    """Write key, group, view, label and float32 features of every image; return how many there are.
+def embed_dataset(checkpoint: str | Path, url: str, out: Path | None = None) -> tuple[int, str]:
+    """Write key, group, view, label and float32 features of every image; return how many there are, and where.
 
+    Without `out` they lie beside the data set's shards, where `python -m manifests distance` looks for them; those
+    that are there already are left alone.
     Raises: UserError for a checkpoint or data set that cannot be read, or a file that cannot be written;
     CorruptError at the first damaged image.
     """
-    dataset = open_dataset(url)
-    encoder, _ = load_encoder(checkpoint)
-    schema, count = _schema(encoder.dimensions), 0
-    with replaced(out) as part, pq.ParquetWriter(part, schema) as writer:
+    dataset, store = open_dataset(url), Store.open(url)
+    encoder, extractor = open_extractor(checkpoint)
+    name = object_name(extractor, dataset.root)
+    if out is not None:
+        return _write(encoder, extractor, dataset, out), str(out)
+    if store.exists(name):
+        return len(read_embeddings(store.get_bytes(name), f"{url}/{name}").rows), f"{url}/{name}"
+    with tempfile.TemporaryDirectory() as scratch:
+        part = Path(scratch) / "features.parquet"
+        count = _write(encoder, extractor, dataset, part)
+        store.put_file(part, name)
+    return count, f"{url}/{name}"
+
+
+def open_extractor(checkpoint: str | Path) -> tuple[Encoder, Extractor]:
+    """Load an encoder with its name, and the hash of its weights and of what makes features of them.
+
+    Raises: as load_encoder does.
+    """
+    if str(checkpoint) == IMAGENET:
+        from trainer.evaluation.features import imagenet_encoder
+
+        encoder = imagenet_encoder()
+        name, weights = IMAGENET, sha256_hex(safetensors.torch.save(encoder.backbone.state_dict()))
+    else:
+        encoder, _ = load_encoder(checkpoint)
+        name, weights = encoder.architecture, file_sha256(export_folder(Path(checkpoint)) / "model.safetensors")
+    pixels = encoder.preprocessing
+    facts = [weights, encoder.architecture, encoder.arguments, encoder.split, list(pixels)]
+    return encoder, Extractor(re.sub(r"[^\w.-]", "_", name)[:MOST_LETTERS], sha256_hex(canonical_json(facts)))
+
+
+def _write(encoder: Encoder, extractor: Extractor, dataset: DataSet, out: Path) -> int:
+    columns, count = schema(extractor, dataset.root, encoder.dimensions), 0
+    with replaced(out) as part, pq.ParquetWriter(part, columns) as writer:
         for rows, features in embedded(encoder, dataset):
-            writer.write_table(rows.append_column("features", features).cast(schema))
+            writer.write_table(rows.append_column("features", features).cast(columns))
             count += len(rows)
     return count
 
@@ -72,8 +114,3 @@ def fitted(images: Sequence[NDArray[np.uint8]], size_px: int) -> torch.Tensor:
     size = (size_px, size_px)
     found = [np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC)) for image in images]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
-
-
-def _schema(dimensions: int) -> pa.Schema:
-    types = {"key": pa.string(), "group": pa.int64(), "view": pa.int16(), "label": pa.int64()}
-    return pa.schema([*types.items(), ("features", pa.list_(pa.float32(), dimensions))])

@@ -8,6 +8,17 @@ from typing import Any
 
 from manifests.errors import CorruptError, UserError
 
+IMAGENET = "efficientnet-lite0"  # in the place of a folder: the network of a Python package, which anyone has
+
+
+def check_encoder(source: Path) -> None:
+    """Refuse what is neither an exported encoder nor IMAGENET, before anything is loaded.
+
+    Raises: UserError saying what is missing.
+    """
+    if str(source) != IMAGENET:
+        export_folder(source)
+
 
 def export_folder(source: Path) -> Path:
     """Find the exported encoder in a folder, which may be its run's.

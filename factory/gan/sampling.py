@@ -32,6 +32,11 @@ def sample(
     return np.concatenate(pictures)
 
 
+def drawn_classes(class_ids: np.ndarray, rng: np.random.Generator, images: int) -> np.ndarray | None:
+    """Draw classes as frequent as those of some pictures; None where there are no classes."""
+    return rng.choice(class_ids, images) if len(class_ids) else None
+
+
 def grid(net: LatentNetwork, seed: int, device: torch.device) -> Image.Image:
     """Draw one row a class, or ten rows, always from the same latents."""
     rows = net.num_classes or GRID_COLUMNS

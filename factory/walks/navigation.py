@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from factory.gan.learner import Player
+from factory.gan.player import Player
 from factory.walks.config import NavigatorConfig
 from factory.walks.frozen import Frozen, Latents
 from learning.augment import augment_differentiably, preset

@@ -16,7 +16,7 @@ from factory.encode import EncodeConfig
 from factory.generators.diffusion_config import DiffusionSource, Lora
 from factory.generators.latent_config import Classes, LatentSource
 from factory.generators.layouts import LAYOUTS, UNET_SCHEDULERS
-from factory.judge import JudgeConfig
+from factory.judge import JudgeConfig, RealismConfig
 from factory.prompts import PromptConfig, Role
 from factory.recipe import Recipe
 from factory.views import AnyStrategy
@@ -31,6 +31,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "prompts": PromptConfig,
     "encode": EncodeConfig,
     "judge": JudgeConfig,
+    "realism": RealismConfig,
 }
 STRATEGIES: tuple[type[BaseModel], ...] = get_args(get_args(AnyStrategy)[0])
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false"}

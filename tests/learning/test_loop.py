@@ -83,6 +83,21 @@ def test_a_signal_saves_and_stops(tmp_path: Path) -> None:
     assert checkpoint.load_newest(tmp_path / "checkpoints") == (104, {"total": sum(range(0, 101, 4))})
 
 
+def test_a_part_of_a_schedule_keeps_its_rates_and_the_rest_follows(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Rated(Counter):
+        def step(self, images_seen: int, batch_images: int, rate: float) -> dict[str, float]:
+            rates.append(rate)
+            return super().step(images_seen, batch_images, rate)
+
+    learner = Rated()
+    assert train(learner, SCHEDULE, tmp_path, quiet, until_images=400) == 400
+    assert checkpoint.load_newest(tmp_path / "checkpoints") == (400, learner.state())
+    assert train(learner, SCHEDULE, tmp_path, quiet) == 1000
+    assert rates == [SCHEDULE.rate(seen) for seen in range(0, 1000, 4)]
+
+
 def test_a_line_that_is_refused_has_no_checkpoint(tmp_path: Path) -> None:
     def refuse(line: dict[str, float]) -> None:
         if line["images_seen"] == 240:

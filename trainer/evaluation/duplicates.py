@@ -3,12 +3,15 @@
 Two drawings are joined where their ink (distance from white) agrees in colour and place, where their luminance
 patterns correlate (mirrored and inverted too), and where they share a name that few drawings carry. Components are the
 transitive closure: nothing that is joined, even through others, may lie on two sides of a split.
+Frozen, as the lists that were made by it are; copies of one picture are found by manifests/lookalikes.py.
 """
 
 from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
+
+from manifests.lookalikes import LUMA, area_weights
 
 INK_COSINE = 0.98  # of 16x16 RGB, white = 0
 SHAPE_CORRELATION = 0.95  # of 24x24 luminance, absolute value
@@ -24,7 +27,7 @@ def components(images: NDArray[np.uint8], *names: list[str]) -> NDArray[np.int64
 def near(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which images [N, H, W, 3] look alike, [N, N]."""
     ink = _unit(1 - area_average(images, 16).reshape(len(images), -1))
-    luminance = area_average(images, 24) @ np.array([0.299, 0.587, 0.114])  # [N, 24, 24]
+    luminance = area_average(images, 24) @ LUMA  # [N, 24, 24]
     pattern, mirrored = (_standardised(view.reshape(len(images), -1)) for view in (luminance, luminance[:, :, ::-1]))
     correlation = np.maximum(np.abs(pattern @ pattern.T), np.abs(pattern @ mirrored.T))
     return np.asarray((ink @ ink.T > INK_COSINE) | (correlation > SHAPE_CORRELATION))
@@ -69,15 +72,8 @@ def _find(root: NDArray[np.int64], node: int) -> int:
 
 def area_average(images: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
     """Return images averaged over areas to side x side, in [0, 1]; shape [N, side, side, 3]."""
-    weights = _area_weights(images.shape[1], side), _area_weights(images.shape[2], side)
+    weights = area_weights(images.shape[1], side), area_weights(images.shape[2], side)
     return np.asarray(np.einsum("ah,nhwc,bw->nabc", weights[0], images / 255.0, weights[1], optimize=True))
-
-
-def _area_weights(source: int, target: int) -> NDArray[np.float64]:
-    edges = np.linspace(0, source, target + 1)
-    pixels = np.arange(source)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return np.asarray(overlap.clip(0) * target / source)
 
 
 def _standardised(flat: NDArray[np.float64]) -> NDArray[np.float64]:

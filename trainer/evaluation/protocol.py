@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learning.logistic import PENALTIES, PICKING_TOLERANCE, TOLERANCE, Standardizer, fit_path
 from trainer.evaluation.knn import classify
 from trainer.evaluation.partition import deal
-from trainer.evaluation.probe import PENALTIES, PICKING_TOLERANCE, TOLERANCE, Standardizer, fit_path
 
 FOLDS = 5
 

@@ -43,20 +43,22 @@ class Layer(BaseModel):
 
 
 class FixedBatchNorm(nn.Module):
-    """A batch norm that always works with its running statistics, so that a row never sees its neighbours."""
+    """A batch norm with its running statistics, so that a row never sees its neighbours; `train-gan` finds them."""
 
     running_mean: Tensor
     running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.is_learning = False
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
+        is_found_now = self.training and self.is_learning
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=is_found_now)
 
 
 class Stage(nn.Module):
@@ -107,6 +109,12 @@ class Generator(nn.Module):
             with half_where(x, i >= len(self.layers) - self._half_layers):
                 x = layer(x)
         return x.float()  # [n, 3, H, W]
+
+    def learn_statistics(self) -> None:
+        """Normalise by each batch from now on, in training mode, and let the running statistics follow."""
+        for module in self.modules():
+            if isinstance(module, FixedBatchNorm):
+                module.is_learning = True
 
     def constant_noise(self) -> None:
         return None

@@ -21,6 +21,7 @@ from factory.generators.networks.equalized import EqualizedLinear, clamped
 from factory.generators.networks.mapping import Mapping
 
 MAX_TAPS = 256  # the official networks have 24 at most
+MAGNITUDE_HALF_LIFE_IMAGES = 20_000
 
 
 class FourierInput(nn.Module):
@@ -108,6 +109,8 @@ class StyledLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = x.to(torch.float16 if self.is_half and x.is_cuda else torch.float32)
         weight: Tensor = self.weight
+        if self.training:
+            self._measure(x)
         input_gain = self.magnitude_ema.rsqrt()
         if self.to_rgb:
             styles = self.affine(w) * (input_gain / math.sqrt(weight.shape[1]))
@@ -122,6 +125,12 @@ class StyledLayer(nn.Module):
         return filtered_lrelu(
             x, self.up_filter, self.down_filter, factors=self.factors, padding=self.padding, limit=self.conv_clamp
         )
+
+    def _measure(self, x: Tensor) -> None:
+        """Follow the size of what comes in, which is divided out: it takes the place of a norm (appendix C.1)."""
+        with torch.no_grad():
+            share = 1 - 0.5 ** (len(x) / MAGNITUDE_HALF_LIFE_IMAGES)
+            self.magnitude_ema.lerp_(x.float().square().mean(), share)
 
 
 class Generator(nn.Module):

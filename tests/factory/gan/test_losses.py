@@ -20,7 +20,7 @@ def negative_log_chance(logits: list[float]) -> float:
 
 @given(LOGITS, LOGITS)
 def test_the_judge_loses_by_the_chance_it_gives_to_what_is_wrong(real: list[float], fake: list[float]) -> None:
-    found = discriminator_loss(torch.tensor(real).double(), torch.tensor(fake).double())
+    found = discriminator_loss([torch.tensor(real, dtype=torch.float64)], [torch.tensor(fake, dtype=torch.float64)])
     assert found.item() == pytest.approx(
         negative_log_chance(real) + negative_log_chance([-value for value in fake]), rel=1e-6, abs=1e-9
     )
@@ -28,14 +28,43 @@ def test_the_judge_loses_by_the_chance_it_gives_to_what_is_wrong(real: list[floa
 
 @given(LOGITS)
 def test_the_drawer_loses_by_the_chance_of_not_being_taken_for_real(fake: list[float]) -> None:
-    assert generator_loss(torch.tensor(fake).double()).item() == pytest.approx(
+    assert generator_loss([torch.tensor(fake, dtype=torch.float64)]).item() == pytest.approx(
         negative_log_chance(fake), rel=1e-6, abs=1e-9
     )
 
 
+@given(LOGITS, LOGITS, st.floats(0, 0.4))
+def test_smoothing_is_the_cross_entropy_to_a_lower_target_of_real_images_alone(
+    real: list[float], fake: list[float], smoothing: float
+) -> None:
+    found = discriminator_loss(
+        [torch.tensor(real, dtype=torch.float64)], [torch.tensor(fake, dtype=torch.float64)], "logistic", smoothing
+    )
+    opposite = negative_log_chance([-value for value in real])
+    on_real = (1 - smoothing) * negative_log_chance(real) + smoothing * opposite
+    expected = on_real + negative_log_chance([-value for value in fake])
+    assert found.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@given(LOGITS, LOGITS, st.floats(0, 0.4))
+def test_the_hinge_asks_for_a_margin(real: list[float], fake: list[float], smoothing: float) -> None:
+    tensors = [torch.tensor(real, dtype=torch.float64)], [torch.tensor(fake, dtype=torch.float64)]
+    expected = np.maximum(0, 1 - smoothing - np.array(real)).mean() + np.maximum(0, 1 + np.array(fake)).mean()
+    assert discriminator_loss(*tensors, "hinge", smoothing).item() == pytest.approx(expected, abs=1e-9)
+    assert generator_loss(tensors[1], "hinge").item() == pytest.approx(-np.mean(fake), abs=1e-9)
+
+
+def test_places_of_judgement_are_added_whatever_their_number_of_logits() -> None:
+    one, many = torch.randn(4, 1).double(), torch.randn(4, 9).double()
+    both = discriminator_loss([one, many], [many, one])
+    apart = discriminator_loss([one], [many]) + discriminator_loss([many], [one])
+    assert both.item() == pytest.approx(apart.item())
+    assert generator_loss([one, many]).item() == pytest.approx((generator_loss([one]) + generator_loss([many])).item())
+
+
 def test_a_drawer_that_fools_nobody_still_has_a_gradient() -> None:
     logits = torch.tensor([-30.0], requires_grad=True)
-    generator_loss(logits).backward()
+    generator_loss([logits]).backward()
     assert logits.grad is not None
     assert logits.grad.item() == pytest.approx(-1)
 

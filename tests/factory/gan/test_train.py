@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from factory.__main__ import app
 from factory.gan import quality
+from factory.gan.train import Run
 from factory.generators.latent_folder import GeneratorFile
 from factory.generators.networks import build
 from learning import checkpoint
@@ -209,6 +210,54 @@ def test_quality_is_measured_on_the_way_and_at_the_end(shapes: Path, tmp_path: P
     assert sorted(found) == [20, 24]
     assert found[24]["frechet_samples_to_training"] > found[24]["frechet_held_out_to_training"] > 0
     assert found[24]["samples_images"] == 12
-    assert json.loads((out / "generator.json").read_text())["made_from"]["quality"] == found[24]
-    real = np.load(out / "training" / "features-training.npy")
+    best = min(found, key=lambda seen: found[seen]["frechet_samples_to_training"])
+    assert json.loads((out / "generator.json").read_text())["made_from"]["quality"] == found[best]
+    assert found[24]["extractor"] == "efficientnet-lite0@128"
+    assert 0 <= found[24]["coverage"] <= 1
+    real = np.load(next((out / "training").glob("features-training-*.npy")))
     assert real.shape == (24, 1280)
+
+
+def test_the_folder_holds_the_best_generator_and_the_checkpoint_the_newest(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Yardstick:
+        distances = iter((5.0, 3.0, 9.0, 7.0))
+
+        def __init__(self, *_: object) -> None: ...
+
+        def measure(self, *_: object) -> dict[str, object]:
+            return {quality.MEASURE: next(self.distances), "extractor_sha256": "ab"}
+
+        def measure_held_out(self) -> dict[str, object]:
+            return {}
+
+    monkeypatch.setattr(quality, "Yardstick", Yardstick)
+    out, every = tmp_path / "gan", {"quality": "{every_images: 8}", "checkpoint_images": 8, "dtype": "float32"}
+    run = tiny.run(shapes, out, images=32, cooldown_images=1, **every)
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+    keep = run._keep
+    run._keep = lambda seen: (kept.update({seen: _weights(run)}), keep(seen))  # type: ignore[method-assign]
+    run.go()
+    described = json.loads((out / "generator.json").read_text())
+    assert described["made_from"]["images_seen"] == 16
+    assert described["made_from"]["quality"][quality.MEASURE] == 3
+    ours = load_file(out / "generator.safetensors")
+    assert all(torch.equal(ours[name], value) for name, value in kept[16].items())
+    assert any(not torch.equal(ours[name], value) for name, value in kept[32].items())
+    newest = checkpoint.load_newest(out / "training/checkpoints")
+    assert newest is not None
+    assert newest[0] == 32
+
+
+def _weights(run: Run) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.learner.average.module.state_dict().items()}
+
+
+def test_the_best_is_the_earliest_of_the_nearest_by_the_newest_extractor() -> None:
+    def line(distance: float, extractor: str) -> dict[str, object]:
+        return {quality.MEASURE: distance, "extractor_sha256": extractor}
+
+    assert quality.best({}) is None
+    assert quality.best({10: line(1, "a"), 20: line(5, "b"), 30: line(4, "b"), 40: line(4, "b")}) == 30
+    assert quality.best({10: {quality.MEASURE: 2.0}, 20: {quality.MEASURE: 3.0}}) == 10, "of a run of older code"

@@ -1,4 +1,4 @@
-"""The linear probe: multinomial logistic regression over a path of penalties, exact and quick on one core.
+"""Multinomial logistic regression over a path of penalties, the linear probe: exact and quick on one core.
 
 Minimises mean cross-entropy + penalty / 2 * |weights|^2 (bias free of penalty), so penalty = 1 / (C * N) for
 scikit-learn's C. The weights live in the span of the features; in the basis of singular vectors, scaled by the

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trainer.evaluation.probe import PENALTIES, Standardizer, fit_path
+from learning.logistic import PENALTIES, Standardizer, fit_path
 
 
 def ill_conditioned(count: int, width: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
