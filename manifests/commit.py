@@ -74,12 +74,13 @@ def commit_shard(
     numerics: Mapping[str, str],
     extra_types: Mapping[str, pa.DataType] | None = None,
     scratch: Path,
+    has_gaps: bool = False,
 ) -> CommitRecord:
-    """Write one shard: fill in the rows, put tar, then rows, then the record.
+    """Write one shard: fill in the rows, put tar, then rows, then the record; `has_gaps` lets groups be left out.
 
     Raises: UserError if the groups are not in order or of unequal size, or the store refuses.
     """
-    _check_groups(groups, first_group)
+    _check_groups(groups, first_group, has_gaps)
     rows = [_group_rows(stream_id, index, group) for group in groups]
     with explained(str(scratch)), tempfile.TemporaryDirectory(dir=scratch) as folder:
         tar, parquet = Path(folder, "shard.tar"), Path(folder, "rows.parquet")
@@ -103,9 +104,10 @@ def commit_shard(
     return record
 
 
-def _check_groups(groups: Sequence[Group], first_group: int) -> None:
+def _check_groups(groups: Sequence[Group], first_group: int, has_gaps: bool) -> None:
     numbers = [group.group for group in groups]
-    if numbers != list(range(first_group, first_group + len(groups))):
+    is_rising = numbers == sorted(set(numbers)) and numbers[:1] == [first_group]
+    if not (is_rising if has_gaps else numbers == list(range(first_group, first_group + len(groups)))):
         raise UserError(f"groups {numbers[:3]}… are not {first_group}, {first_group + 1}, … without a gap")
     sizes = {len(group.views) for group in groups}
     if len(sizes) > 1 or not all(1 <= size <= MAX_VIEWS for size in sizes):

@@ -111,7 +111,8 @@ def _span_problems(segments: list[_Segment], version: VersionDoc, records: Itera
 
 def _parent_problems(store: Store, version: VersionDoc) -> Iterator[str]:
     name = version.object_name()
-    if (version.generation == 0) != (version.parent is None):
+    is_union = bool(version.parts)  # its parents are its parts
+    if not is_union and (version.generation == 0) != (version.parent is None):
         yield f"{name}: generation {version.generation} does not go with the parent {version.parent!r}"
     elif version.parent in version_roots(store):
         try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from manifests.canonical import sha256_hex
 from manifests.card import CardFacts
-from manifests.dataset import DataSet
+from manifests.dataset import DataSet, packed
 from manifests.documents import Selection, ShardFile, VersionDoc, VersionShard
 from manifests.errors import ConflictError, UserError
 from manifests.places import write_places
@@ -45,7 +45,7 @@ def select(dataset: DataSet, where: str, out: str | Path | None = None, *, name:
             chosen.append((shard, is_chosen))
     if not chosen:
         raise UserError(f"{dataset.url}: no group has only views that match {where!r}")
-    bits = b"".join(np.packbits(mask, bitorder="little").tobytes() for _, mask in chosen)
+    bits = packed([mask for _, mask in chosen])
     groups = sum(int(mask.sum()) for _, mask in chosen)
     version = _version(dataset, [shard for shard, _ in chosen], where, groups, bits, name)
     if out is not None:
@@ -86,11 +86,12 @@ def _version(
     source, sha256 = dataset.version, sha256_hex(bits)
     file = ShardFile(name=f"selections/{sha256[:16]}.bits", sha256=sha256, size=len(bits))
     parent, generation = dataset.root, source.generation + 1
-    if source.selection is not None:  # a view of a view is one of its source, by both conditions
+    if source.kind == "selected" and source.selection is not None:  # of its source, by both conditions
         parent, generation = str(source.parent), source.generation
         where = Where(f"({source.selection.where}) AND ({where})").text
     changes: dict[str, Any] = {
         "kind": "selected",
+        "parts": [],
         "generation": generation,
         "parent": parent,
         "shards": shards,

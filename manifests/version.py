@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from manifests.card import CardFacts, card_files
+from manifests.card import CardFacts, GeneratorFacts, card_files
 from manifests.documents import VersionDoc, VersionShard
 from manifests.errors import ConflictError, CorruptError
 from manifests.store import Store
 
 __all__ = [
     "CardFacts",
+    "GeneratorFacts",
     "VersionDoc",
     "VersionShard",
     "named_files",
