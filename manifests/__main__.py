@@ -19,7 +19,7 @@ from manifests import adopt as adopting
 from manifests import open_dataset
 from manifests import selection as selecting
 from manifests.command_line import new_app, run_app
-from manifests.commands import catalog, parts, share
+from manifests.commands import catalog, pages, parts, share
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
 from manifests.errors import CorruptError, UserError
@@ -42,6 +42,9 @@ app.command()(parts.diff)
 app.command()(parts.takedown)
 app.command()(share.sign)
 app.command()(share.repair)
+app.command()(pages.card)
+app.command()(pages.energon)
+app.command()(pages.gallery)
 
 Url = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]

@@ -27,7 +27,7 @@ from manifests.documents import CommitRecord, Part, VersionDoc, VersionShard
 from manifests.errors import CorruptError, UserError
 from manifests.patience import PatientStore
 from manifests.schema import USER_PREFIX, rows_digest, view_table
-from manifests.shard import HEADER_BYTES
+from manifests.shard import member_offsets, padded
 from manifests.store import Store
 from manifests.takedown import check_not_taken_down
 from manifests.transfer import JOBS, PART_BYTES, Progress, describe, in_parallel
@@ -146,12 +146,13 @@ def _draft(stream_id: str, index: int, rows: pa.Table) -> Draft:
     stored: list[Row] = rows.drop_columns(["__position"]).to_pylist()
     for row in stored:
         row["shard"] = index
-    offset = 0
+    end_of_last = 0
     for start, end in _runs(stored):
-        offset += HEADER_BYTES + _padded(len(canonical_json(sample_json(stored[start:end]))))
-        for row in stored[start:end]:
-            row["offset"] = offset + HEADER_BYTES
-            offset += HEADER_BYTES + _padded(row["size"])
+        sizes = [len(canonical_json(sample_json(stored[start:end]))), *(row["size"] for row in stored[start:end])]
+        offsets = member_offsets(sizes, end_of_last)
+        for row, offset in zip(stored[start:end], offsets[1:], strict=True):
+            row["offset"] = offset
+        end_of_last = offsets[-1] + padded(sizes[-1])
     table = view_table(stored, own_types(rows.schema))
     return Draft(stream_id, index, table, sources, rows_digest(table))
 
@@ -160,10 +161,6 @@ def _runs(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
     """Return where each group begins and ends."""
     starts = [place for place, row in enumerate(rows) if row["view"] == 0]
     yield from zip(starts, [*starts[1:], len(rows)], strict=True)
-
-
-def _padded(size: int) -> int:
-    return -(-size // HEADER_BYTES) * HEADER_BYTES
 
 
 def own_types(schema: pa.Schema) -> dict[str, pa.DataType]:
