@@ -60,6 +60,8 @@ def merge(
     _check_shapes(datasets, weights)
     _check_licences(datasets, accept_licences)
     for dataset in datasets:
+        if not dataset.is_written:
+            raise UserError(f"{dataset.url}: a view that was not written down: select into a folder first")
         check_not_taken_down(dataset)
     held = _held(datasets, drop_duplicates)
     kept = [[(shard, mask) for shard, mask in part if mask.any()] for part in held]

@@ -9,7 +9,6 @@ from pathlib import Path
 from manifests.cache import ShardCache, check_file
 from manifests.canonical import sha256_hex
 from manifests.closure import Thing, lineage, things
-from manifests.commit import CommitLog
 from manifests.dataset import DataSet
 from manifests.errors import CorruptError, StoreError, UserError
 from manifests.patience import PatientStore
@@ -63,11 +62,12 @@ def repair(
     for thing, _ in broken:
         copy_thing(other, store, thing, is_mended=True)
         progress(thing.size, 1)
-    told += _drop_damaged_documents(store, other)
+    dropped = _drop_damaged_documents(store, other)
+    told += [f"{store.url}/{name} is damaged" for name in dropped]
     sizes = {name: size for folder in _folders(wanted) for name, size in store.list(folder)}
     absent = [thing for thing in wanted if thing.name not in sizes]
     copy_things(other, store, absent, jobs=jobs, progress=progress)
-    told += [f"{store.url}/{thing.name} is absent" for thing in absent]
+    told += [f"{store.url}/{thing.name} is absent" for thing in absent if thing.name not in dropped]
     for one in kin:
         store.put_bytes(one.to_bytes(), one.object_name())
     dataset = DataSet(Homes(store), version, ShardCache.default())
@@ -91,15 +91,11 @@ def _root(store: Store, peer: Store, root: str | None) -> str:
 
 
 def _drop_damaged_documents(store: Store, peer: Store) -> list[str]:
-    """Delete versions, records, recipes and sources whose bytes are not the peer's, to be put again."""
-    told = []
+    """Delete versions, records, recipes and sources whose bytes are not the peer's, to be put again; returns which."""
+    dropped = []
     for folder in ("versions", "commits", "recipes", "segments", "sources"):
         for name in sorted({name for name, _ in store.list(folder)} & {name for name, _ in peer.list(folder)}):
             if sha256_hex(store.get_bytes(name)) != sha256_hex(peer.get_bytes(name)):
                 store.delete(name)
-                told.append(f"{store.url}/{name} is damaged")
-    try:
-        CommitLog(store).records()
-    except CorruptError as error:
-        told.append(str(error))
-    return told
+                dropped.append(name)
+    return dropped

@@ -20,7 +20,7 @@ from manifests.card import CardFacts
 from manifests.dataset import DataSet, packed
 from manifests.documents import Selection, ShardFile, VersionDoc, VersionShard
 from manifests.errors import ConflictError, UserError
-from manifests.places import write_places
+from manifests.places import Homes, read_places, write_places
 from manifests.schema import OK, VIEW_SCHEMA
 from manifests.store import Store
 from manifests.version import publish, versions
@@ -48,9 +48,11 @@ def select(dataset: DataSet, where: str, out: str | Path | None = None, *, name:
     bits = packed([mask for _, mask in chosen])
     groups = sum(int(mask.sum()) for _, mask in chosen)
     version = _version(dataset, [shard for shard, _ in chosen], where, groups, bits, name)
-    if out is not None:
-        _write(Store.open(out, create=True), version, bits, dataset.homes.urls)
-    return DataSet(dataset.homes, version, dataset.cache, bits)
+    if out is None:
+        return DataSet(dataset.homes, version, dataset.cache, bits)
+    store = Store.open(out, create=True)
+    _write(store, version, bits, dataset.homes.urls)
+    return DataSet(Homes(store, read_places(store)), version, dataset.cache, bits)
 
 
 def _schemas(dataset: DataSet, query: Where) -> list[pa.Schema]:

@@ -53,7 +53,7 @@ def gallery(
     thumb_px: Annotated[int, typer.Option(min=16, max=256, help="side of the small pictures")] = 96,
     embeddings: Annotated[
         list[Path] | None,
-        typer.Option(parser=local_path, help="features of a data set, as `trainer embed` writes them"),
+        typer.Option(parser=local_path, help="features, as `trainer embed` writes them"),
     ] = None,
     root: Root = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """A page that shows a data set's groups: files in a folder, for a browser without any server or network.
 
-What the page needs at once lies in few files; pictures and full rows come as they are scrolled to. Text from the data is
-only ever set as text, and the page's policy lets nothing run but its own script.
+What the page needs at once lies in few files; pictures and full rows come as they are scrolled to. Text from the data
+is only ever set as text, and the page's policy lets nothing run but its own script.
 """
 
 from __future__ import annotations

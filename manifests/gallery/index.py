@@ -60,17 +60,16 @@ def chosen_groups(dataset: DataSet, most: int | None) -> Chosen:
     kept = np.arange(len(keys))
     if most is not None and most < len(keys):
         kept = np.unique(np.linspace(0, len(keys) - 1, most).round().astype(int))
-    return Chosen(
-        np.array(positions, np.int64)[kept], np.array(places, np.int64)[kept], [keys[i] for i in kept.tolist()]
-    )
+    shown = [keys[place] for place in kept.tolist()]
+    return Chosen(np.array(positions, np.int64)[kept], np.array(places, np.int64)[kept], shown)
 
 
 def filter_columns(dataset: DataSet, chosen: Chosen) -> dict[str, list[Any]]:
     """Return what the page filters by, a value a group: words of its first view, and the most telling number."""
-    k, table = dataset.version.views_per_group, ["key", "prompt", "label", "positive_id", *_WORDS, *_NUMBERS]
-    columns: dict[str, list[Any]] = {name: [] for name in table}
+    k, names = dataset.version.views_per_group, ["key", "prompt", "label", "positive_id", *_WORDS, *_NUMBERS]
+    columns: dict[str, list[Any]] = {name: [] for name in names}
     for position, places in _by_shard(chosen):
-        rows = dataset.rows([*table, "status"], shards=[position])
+        rows = dataset.rows([*names, "status"], shards=[position])
         rows = rows.filter(pc.equal(rows["status"], OK))
         first = rows.take(np.array(places) * k)
         for name in ("key", "prompt", "label", *_WORDS):

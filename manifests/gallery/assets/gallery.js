@@ -80,7 +80,7 @@ async function open(set, letter) {
 
 // ---- filters ---------------------------------------------------------------------------------------------------------
 
-const state = { sets: [], query: [], words: {}, ranges: {}, region: null, lines: [] };
+const state = { sets: [], varied: new Set(), query: [], words: {}, ranges: {}, region: null, lines: [] };
 
 function matches(set, group) {
   for (const word of state.query) if (!set.text[group].includes(word)) return false;
@@ -121,13 +121,23 @@ function paired(left, right) {
 
 function refresh() {
   const [first, second] = state.sets;
-  state.lines = second ? paired(first, second) : chosen(first).map((group) => [group]);
+  state.lines = second ? paired(first, second) : abreast(chosen(first), first);
   const total = state.sets.reduce((sum, set) => sum + set.groups, 0);
   const now = state.lines.reduce((sum, line) => sum + line.filter((group) => group !== null).length, 0);
   byId("count").textContent = `${now.toLocaleString("en")} of ${total.toLocaleString("en")} groups`;
   byId("list").scrollTop = 0;
   layOut();
   drawMap();
+}
+
+// As many groups beside each other as there is room for.
+function abreast(groups, set) {
+  const width = set.views * (set.thumb + 6) + 40;
+  const columns = Math.max(1, Math.floor((byId("list").clientWidth - 30) / width));
+  const lines = [];
+  for (let first = 0; first < groups.length; first += columns) lines.push(groups.slice(first, first + columns));
+  while (lines.length && lines.at(-1).length < columns) lines.at(-1).push(null);
+  return lines;
 }
 
 function valuesOf(name) {
@@ -151,6 +161,7 @@ function buildFilters() {
     let low = Infinity, high = -Infinity;
     for (const value of valuesOf(name)) { low = Math.min(low, value); high = Math.max(high, value); }
     if (!(low < high)) continue;
+    state.varied.add(name);
     const ends = [low, high].map((end) => element("input", { type: "number", step: "any", placeholder: Number(end.toPrecision(4)) }));
     ends[0].ariaLabel = `${shown(name)} at least`;
     ends[1].ariaLabel = `${shown(name)} at most`;
@@ -211,7 +222,10 @@ function drawLines() {
 function line(groups, height) {
   const made = element("section", { className: "line" });
   made.style.height = `${height}px`;
-  groups.forEach((group, side) => made.append(group === null ? element("div", { className: "group" }) : cell(state.sets[side], group)));
+  groups.forEach((group, side) => {
+    const set = state.sets[state.sets.length > 1 ? side : 0];
+    made.append(group === null ? element("div", { className: "group" }) : cell(set, group));
+  });
   return made;
 }
 
@@ -219,8 +233,9 @@ function cell(set, group) {
   const { prompt, label, sigma, guidance_scale: guidance } = set.columns;
   const text = prompt?.[group] ?? label?.[group] ?? null;
   const title = element("p", {}, element("span", { className: text === null ? "prompt none" : "prompt", textContent: text ?? set.columns.key[group] }));
-  const chips = [prompt?.[group] != null ? label?.[group] : null, sigma?.[group] != null ? `σ ${sigma[group]}` : null,
-    guidance?.[group] != null ? `guidance ${guidance[group]}` : null];
+  const chips = [prompt?.[group] != null ? label?.[group] : null,
+    state.varied.has("sigma") && sigma?.[group] != null ? `σ ${sigma[group]}` : null,
+    state.varied.has("guidance_scale") && guidance?.[group] != null ? `guidance ${guidance[group]}` : null];
   for (const chip of chips) if (chip != null) title.append(element("span", { className: "chip", textContent: chip }));
   const views = element("div", { className: "views" });
   for (let view = 0; view < set.views; view++) views.append(picture(set, group, view, set.thumb));
@@ -357,7 +372,7 @@ async function begin() {
   byId("search").oninput = (event) => { state.query = event.target.value.toLowerCase().split(/\s+/).filter(Boolean); soon(); };
   byId("reset").onclick = reset;
   byId("list").onscroll = () => requestAnimationFrame(drawLines);
-  addEventListener("resize", () => requestAnimationFrame(drawLines));
+  addEventListener("resize", soon);
   byId("copy").onclick = async () => {
     await navigator.clipboard?.writeText(byId("command").textContent);
     byId("copy").textContent = "Copied";
