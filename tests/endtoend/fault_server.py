@@ -11,14 +11,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 KINDS = ("500", "503", "no answer", "cut answer", "cut question")
-SLOW_DOWN = (
-    b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>please wait</Message></Error>'
-)
+SLOW_DOWN = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>please wait</Message></Error>'
 NO_ANSWER_S = 4.0  # longer than the clients of these tests wait
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "server", "date"}
 
@@ -115,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(int(kind), [("Content-Type", "application/xml")], SLOW_DOWN % code)
         self._forward(body, is_cut=kind == "cut answer")
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815
 
     def _body(self, size: int) -> bytes:
         if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
@@ -154,7 +152,5 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _drop(self) -> None:
         self.close_connection = True
-        try:
+        with suppress(OSError):
             self.connection.shutdown(2)
-        except OSError:
-            pass

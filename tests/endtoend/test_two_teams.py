@@ -1,4 +1,4 @@
-"""Two teams on one S3 server, played through by the command line: A makes and shares, B finds, checks, uses, answers."""
+"""Two teams on one S3 server, by the command line: A makes and shares; B finds, checks, uses, answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,13 @@ def write_key(folder: Path) -> tuple[Path, str]:
 
 def render(folder: Path) -> Path:
     """Let A render with a tiny real pipeline."""
-    shape = {"groups": GROUPS, "groups_per_shard": 8, "prompts": {"texts": TEXTS}, "licence": "CC-BY-4.0", "name": "emoji"}
+    shape = {
+        "groups": GROUPS,
+        "groups_per_shard": 8,
+        "prompts": {"texts": TEXTS},
+        "licence": "CC-BY-4.0",
+        "name": "emoji",
+    }
     recipe = recipes.write(folder / "recipe.yaml", **shape)
     made = CliRunner().invoke(factory.__main__.app, ["render", str(recipe), str(folder / "a"), "--inline"])
     assert made.exit_code == 0, made.output
@@ -87,9 +93,7 @@ def test_two_teams_from_rendering_to_a_result_and_a_take_down(s3: str, s3_url: s
     assert (found["name"], found["root"], found["url"], found["groups"]) == ("emoji", root, shared, GROUPS)
     assert "clean:" in call("verify", found["url"], "--signed-by", public, "--deep")
     part, where = tmp_path / "part", '"group" % 10 = 3'
-    plan = json.loads(
-        call("pull", "emoji@1", part, "--where", where, "--catalog", catalog, "--dry-run", "--json")
-    )
+    plan = json.loads(call("pull", "emoji@1", part, "--where", where, "--catalog", catalog, "--dry-run", "--json"))
     assert (plan["groups"], plan["views"]) == (4, 8)
     assert plan["bytes"] < open_dataset(mine).version.tar_bytes / 5
     call("pull", "emoji@1", part, "--where", where, "--catalog", catalog, "--signed-by", public)

@@ -1,4 +1,4 @@
-"""Publish and pull: what arrives is what was sent, only what differs travels, and half a version is never to be seen."""
+"""Publish and pull: what arrives is what was sent, only what differs travels, and nobody sees half a version."""
 
 import os
 import signal

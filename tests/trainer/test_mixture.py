@@ -8,10 +8,10 @@ from manifests import open_dataset
 from manifests.errors import ConflictError
 from manifests.merge import merge
 from manifests.takedown import takedown
+from tests.trainer.data import make_dataset
 from trainer.config import load_config
 from trainer.mixture import mixture
 from trainer.run import open_run
-from tests.trainer.data import make_dataset
 
 
 @pytest.fixture
