@@ -1,6 +1,6 @@
 """A catalog: a folder of small immutable records at any URL, by which a team finds data sets and what became of them.
 
-    records/<name>/<version>-<16 hex of the root>.json     what a published root is, and where it lies
+    records/<name>-v<version>-<16 hex of the root>.json    what a published root is, and where it lies
     scores/<root>/<16 hex of the record>.json              what somebody measured with it
 
 Nobody serves it and nobody locks it: records are only ever added. A version that two people gave to different roots at
@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,7 +60,7 @@ class Record(BaseModel):
     @property
     def object_name(self) -> str:
         """Return where the record lies in its catalog."""
-        return f"records/{self.name}/{self.version}-{self.root[:16]}.json"
+        return f"records/{self.name}-v{self.version}-{self.root[:16]}.json"
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -102,24 +101,12 @@ class Catalog:
 
     def records(self) -> list[Record]:
         """Return all records by name, the newest version of each first; what is no record is left out."""
-        names: list[str] = []
-        folders = [name for name in self._folders() if re.fullmatch(NAME, name)]
+        names = [name for name, _ in self._store.list("records")]
+        new = [name for name in names if name not in self._records]
         with ThreadPoolExecutor(_READERS) as pool:
-            for found in pool.map(partial(self._listed, "records"), folders):
-                names += found
-            new = [name for name in names if name not in self._records]
             self._records.update(zip(new, pool.map(self._read, new), strict=True))
         known = [record for record in map(self._records.get, names) if record is not None]
         return sorted(known, key=lambda record: (record.name, [-part for part in record.order], record.root))
-
-    def _folders(self) -> list[str]:
-        try:
-            return Store.open(f"{self.url}/records").folders()
-        except UserError:
-            return []
-
-    def _listed(self, kind: str, folder: str) -> list[str]:
-        return [name for name, _ in self._store.list(f"{kind}/{folder}")]
 
     def _read(self, name: str) -> Record | None:
         try:
@@ -191,7 +178,7 @@ class Catalog:
     def scores(self, root: str) -> list[Score]:
         """Return the results of a version, the best of each measure first."""
         found = []
-        for name in self._listed("scores", root):
+        for name, _ in self._store.list(f"scores/{root}"):
             try:
                 found.append(Score.model_validate_json(self._store.get_bytes(name)))
             except (ValidationError, CorruptError):

@@ -45,7 +45,7 @@ class Difference:
 
 def diff(first: DataSet, second: DataSet) -> Difference:
     """Compare two versions; shards that both have and show alike are not read."""
-    same = _alike(first, second)
+    same = shared_shards(first, second)
     mine, theirs = dict(_groups(first, same[0])), dict(_groups(second, same[1]))
     gone = set(second.version.tombstones) - set(first.version.tombstones)
     return Difference(
@@ -64,7 +64,7 @@ def _facts(first: VersionDoc, second: VersionDoc) -> dict[str, tuple[Any, Any]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _alike(first: DataSet, second: DataSet) -> tuple[set[int], set[int]]:
+def shared_shards(first: DataSet, second: DataSet) -> tuple[set[int], set[int]]:
     """Return the positions of shards of which both show the same groups, as far as that is known unread."""
     if first.version.tombstones != second.version.tombstones:
         gone = set(first.version.tombstones) ^ set(second.version.tombstones)

@@ -83,7 +83,7 @@ def test_records_that_are_none_hide_no_others(tmp_path):
     make_dataset(tmp_path / "a", tmp_path, shards=1)
     catalog = Catalog.open(str(tmp_path / "catalog"), create=True)
     record = add(catalog, tmp_path / "a")
-    folder = tmp_path / "catalog" / "records" / "toys"
-    (folder / "2-0000000000000000.json").write_bytes(b"{")
-    (folder / "3-1111111111111111.json").write_bytes(json.dumps(record.model_dump()).encode())
+    folder = tmp_path / "catalog" / "records"
+    (folder / "toys-v2-0000000000000000.json").write_bytes(b"{")
+    (folder / "toys-v3-1111111111111111.json").write_bytes(json.dumps(record.model_dump()).encode())
     assert Catalog.open(str(tmp_path / "catalog")).records() == [record]
