@@ -46,4 +46,5 @@ def _flattened(points: NDArray[np.float64]) -> NDArray[np.float64]:
     axes *= np.where(axes[np.arange(2), np.abs(axes).argmax(1)] < 0, -1, 1)[:, None]  # a sign that stays
     flat = centred @ axes.T  # [groups, 2]
     reach = np.quantile(np.abs(flat), 0.995, axis=0) if len(flat) else np.ones(2)
-    return np.clip(flat / np.where(reach > 0, reach, 1), -1, 1)
+    shown: NDArray[np.float64] = np.clip(flat / np.where(reach > 0, reach, 1), -1, 1)
+    return shown
