@@ -21,7 +21,7 @@ from factory.walks.file import Learned, parse_learned, read_bytes
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import ConflictError, UserError
 from manifests.store import Store
-from manifests.version import version_roots
+from manifests.version import newest, version_roots
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,9 @@ def check_same_recipe(store: Store, stream: Stream) -> None:
         told = "; ".join(difference(read_recipe(store, other).identity, stream.identity))
         if store.list("commits") or version_roots(store):
             raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo: {told}")
+    latest = newest(store) if streams else None
+    if latest is not None and latest.kind != "rendered":
+        raise ConflictError(f"{store.url}: holds a data set that was {latest.kind}; choose another folder")
 
 
 def check_still_claimed(store: Store, stream: Stream) -> None:

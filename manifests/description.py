@@ -29,7 +29,7 @@ _STOP_WORDS = frozenset(
 )
 
 
-def described(dataset: DataSet, store: Store) -> CardFacts:
+def described(dataset: DataSet, store: Store, *, with_examples: bool = True) -> CardFacts:
     """Return what is known of a data set: what its card says already, and what its rows and images show."""
     facts = stored_facts(store)
     if not dataset.version.shards:
@@ -39,7 +39,7 @@ def described(dataset: DataSet, store: Store) -> CardFacts:
     found = {
         "statistics": _statistics(table, ok),
         "generators": _generators(ok, facts),
-        "examples": examples(dataset) if len(ok) else None,
+        "examples": examples(dataset) if with_examples and len(ok) else None,
     }
     return facts.model_copy(update=found)
 
@@ -60,7 +60,7 @@ def _statistics(table: pa.Table, ok: pa.Table) -> Statistics:
     counts = {}
     for name in ("source", "strategy", "split"):
         values = Counter(value for value in ok[name].to_pylist() if value is not None)
-        if 0 < len(values) <= 50:
+        if 1 < len(values) <= 50:
             counts[name] = dict(sorted(values.items(), key=lambda item: (-item[1], item[0])))
     quality = [_quality(name, ok[name]) for name in _SCORES if ok[name].null_count < len(ok)]
     quality += [_quality("bytes of an image", ok["size"])] if len(ok) else []

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manifests.canonical import sha256_hex
-from manifests.card import CardFacts
+from manifests.card import CardFacts, GeneratorFacts
 from manifests.dataset import DataSet, open_dataset, packed
+from manifests.description import described, stored_facts
 from manifests.documents import Part, Selection, ShardFile, VersionDoc, VersionShard
 from manifests.errors import ConflictError, UserError
 from manifests.licences import conflicts, joined
@@ -72,7 +73,7 @@ def merge(
     version, bits = _version(datasets, kept, weights, name)
     _check_target(store, version)
     places = list(dict.fromkeys(url for dataset in datasets for url in dataset.homes.urls))
-    _write(store, version, bits, places)
+    _write(store, version, bits, places, _generators(datasets))
     return open_dataset(out, root=version.root(), cache=datasets[0].cache)
 
 
@@ -179,11 +180,19 @@ def _version(
     return version, bits
 
 
-def _write(store: Store, version: VersionDoc, bits: bytes, places: list[str]) -> None:
+def _generators(datasets: Sequence[DataSet]) -> list[GeneratorFacts]:
+    """Return what the cards of the parts say of their generators."""
+    told = [one for d in datasets for one in stored_facts(d.homes.store(d.url)).generators]
+    return list({one.name: one for one in told}.values())
+
+
+def _write(store: Store, version: VersionDoc, bits: bytes, places: list[str], generators: list[GeneratorFacts]) -> None:
     assert version.selection is not None
     store.put_bytes(bits, version.selection.bits.name)
     write_places(store, [url for url in places if url != store.url])
-    publish(store, version, card=CardFacts(command=f"python -m manifests merge {' '.join(places)} --out OUT"))
+    command = f"python -m manifests merge {' '.join(places)} --out OUT"
+    publish(store, version, card=CardFacts(command=command, generators=generators))
+    publish(store, version, card=described(open_dataset(store.url, root=version.root()), store))
 
 
 def _check_target(store: Store, version: VersionDoc) -> None:

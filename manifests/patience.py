@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from manifests.errors import ShortError, StoreError
+from manifests.errors import ShortError, StoreError, UserError
 from manifests.store import Listing, Names, Store
 
 WAITS_S = (0.5, 2.0, 8.0, 30.0)
@@ -40,6 +40,16 @@ class PatientStore(Store):
     def __init__(self, url: str, filesystem: Any, root: str) -> None:
         super().__init__(url, filesystem, root)
         self._busy = threading.local()  # what a store asks itself on the way is tried again as a whole
+
+    def _prepare(self, create: bool) -> None:
+        for wait_s in WAITS_S:
+            try:
+                return super()._prepare(create)
+            except (UserError, PermissionError, FileNotFoundError, ValueError):
+                raise
+            except Exception:  # every backend has exceptions of its own
+                time.sleep(wait_s)
+        return super()._prepare(create)
 
     def _try(self, act: Callable[[], T]) -> T:
         if getattr(self._busy, "is_trying", False):

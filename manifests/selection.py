@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from manifests.canonical import sha256_hex
 from manifests.card import CardFacts
 from manifests.dataset import DataSet, packed
+from manifests.description import stored_facts
 from manifests.documents import Selection, ShardFile, VersionDoc, VersionShard
 from manifests.errors import ConflictError, UserError
 from manifests.places import Homes, read_places, write_places
@@ -51,7 +52,8 @@ def select(dataset: DataSet, where: str, out: str | Path | None = None, *, name:
     if out is None:
         return DataSet(dataset.homes, version, dataset.cache, bits)
     store = Store.open(out, create=True)
-    _write(store, version, bits, dataset.homes.urls)
+    facts = stored_facts(dataset.homes.store(dataset.url))
+    _write(store, version, bits, dataset.homes.urls, facts)
     return DataSet(Homes(store, read_places(store)), version, dataset.cache, bits)
 
 
@@ -103,7 +105,7 @@ def _version(
     return source.model_copy(update=changes)
 
 
-def _write(store: Store, version: VersionDoc, bits: bytes, urls: list[str]) -> None:
+def _write(store: Store, version: VersionDoc, bits: bytes, urls: list[str], facts: CardFacts) -> None:
     assert version.selection is not None
     _check_target(store, version)
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +114,7 @@ def _write(store: Store, version: VersionDoc, bits: bytes, urls: list[str]) -> N
         store.put_file(local, version.selection.bits.name)
     write_places(store, urls)
     command = f"python -m manifests select {urls[0]} OUT --where {version.selection.where!r}"
-    publish(store, version, card=CardFacts(command=command))
+    publish(store, version, card=facts.model_copy(update={"command": command}))
 
 
 def _check_target(store: Store, version: VersionDoc) -> None:

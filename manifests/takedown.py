@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from manifests.card import CardFacts
-from manifests.dataset import DataSet
+from manifests.dataset import DataSet, open_dataset
+from manifests.description import described, stored_facts
 from manifests.errors import ConflictError, UserError
 from manifests.store import Store
 from manifests.version import newest, publish
@@ -27,7 +27,6 @@ def takedown(
     keys: Sequence[str] = (),
     prompts: Sequence[str] = (),
     where: str | None = None,
-    card: CardFacts | None = None,
 ) -> tuple[str, list[str]]:
     """Publish a version without some groups; returns its root and the keys that went.
 
@@ -43,7 +42,10 @@ def takedown(
     found = _found(dataset, keys, prompts, where)
     changes = {"generation": version.generation + 1, "parent": dataset.root}
     tombstones = sorted({*version.tombstones, *found})
-    return publish(store, version.model_copy(update={**changes, "tombstones": tombstones}), card=card), found
+    root = publish(store, version.model_copy(update={**changes, "tombstones": tombstones}), card=stored_facts(store))
+    left = open_dataset(store.url, root=root, cache=dataset.cache)
+    publish(store, left.version, card=described(left, store))  # the sheet of examples too may have shown one
+    return root, found
 
 
 def _found(dataset: DataSet, keys: Sequence[str], prompts: Sequence[str], where: str | None) -> list[str]:

@@ -34,7 +34,7 @@ def add(
 ) -> None:
     """Write down a published version; prints NAME@VERSION."""
     dataset = open_dataset(data, root=root)
-    facts = described(dataset, Store.open(data))
+    facts = described(dataset, Store.open(data), with_examples=False)
     found = open_catalog(catalog, create=True)
     record = found.add(dataset, facts, name=name, owner=owner or getpass.getuser(), version=version)
     print(f"{record.name}@{record.version}")

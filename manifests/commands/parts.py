@@ -11,7 +11,6 @@ import typer
 from manifests import open_dataset
 from manifests.commands.progress import copying
 from manifests.commands.share import AsJson, Jobs, Root
-from manifests.description import described
 from manifests.difference import diff as compare
 from manifests.errors import UserError
 from manifests.flat import write_flat
@@ -19,7 +18,6 @@ from manifests.merge import merge as join
 from manifests.patience import PatientStore
 from manifests.reshard import carry_out, plan_reshard
 from manifests.split import split as cut
-from manifests.store import Store
 from manifests.takedown import takedown as take_down
 from manifests.terminal import printable
 from manifests.transfer import JOBS
@@ -141,9 +139,7 @@ def takedown(
     where: Annotated[str | None, typer.Option(help="all groups with a view that matches are to go")] = None,
 ) -> None:
     """Take groups down: a new version from which nobody reads, pulls or trains on them any more; prints its root."""
-    dataset = open_dataset(data)
-    facts = described(dataset, Store.open(data)).model_copy(update={"examples": None, "statistics": None})
-    root, keys = take_down(dataset, keys=key or [], prompts=prompt or [], where=where, card=facts)
+    root, keys = take_down(open_dataset(data), keys=key or [], prompts=prompt or [], where=where)
     for one in keys:
         print(printable(f"taken down: {one}"), file=sys.stderr)
     print(root)
