@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from manifests import patience
 from manifests.card import card_files
 from manifests.closure import Thing, lineage, things
 from manifests.dataset import DataSet
@@ -121,5 +122,8 @@ def _addition(name: str, content: Path | bytes) -> Any:
 
 
 def _commit(api: Any, repo: str, revision: str | None, operations: list[Any], message: str) -> None:
-    with reached(f"hf://datasets/{repo}", is_target=True):
-        api.create_commit(repo, operations, commit_message=message, repo_type="dataset", revision=revision)
+    def commit() -> None:
+        with reached(f"hf://datasets/{repo}", is_target=True):
+            api.create_commit(repo, operations, commit_message=message, repo_type="dataset", revision=revision)
+
+    patience.patiently(commit, patience.WAITS_S)

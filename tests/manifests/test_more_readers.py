@@ -54,17 +54,20 @@ def test_energon_opens_the_folder_and_skips_what_was_taken_down(folder):
     source = open_dataset(folder)
     takedown(source, keys=[source.groups().key[3]])
     assert write_energon(open_dataset(folder)) == folder / ".nv-meta"
-    config = energon.WorkerConfig(rank=0, world_size=1, num_workers=0)
-    loader = energon.get_loader(
-        energon.get_train_dataset(
-            str(folder), batch_size=None, shuffle_buffer_size=None, max_samples_per_sequence=None, worker_config=config,
-            repeat=False,
-        )
-    )  # fmt: skip
-    found = {}
-    for sample in loader:
+
+    @energon.stateless
+    def cook(sample):
         facts = sample["json"] if isinstance(sample["json"], dict) else json.loads(sample["json"])
-        found[facts["group"]] = sample
+        keys = energon.basic_sample_keys(sample)
+        return energon.CaptioningSample(**keys, image=sample["v01.png"], caption=f"{facts['group']}")
+
+    class Encoder(energon.DefaultTaskEncoder):
+        cookers = (energon.Cooker(cook),)
+
+    config = energon.WorkerConfig(rank=0, world_size=1, num_workers=0)
+    options = {"batch_size": None, "shuffle_buffer_size": None, "max_samples_per_sequence": None, "repeat": False}
+    dataset = energon.get_train_dataset(str(folder), task_encoder=Encoder(), worker_config=config, **options)
+    found = [int(sample.caption) for sample in energon.get_loader(dataset)]
     assert sorted(found) == [group for group in OK_GROUPS if group != 4]
     assert verify(folder, deep=True).problems == []
 
