@@ -113,7 +113,7 @@ def card_files(version: VersionDoc, facts: CardFacts) -> dict[str, bytes]:
     A sheet of examples and an index for wids come with it where they are known.
     """
     drawn = {"examples.jpg": facts.examples} if facts.examples else {}
-    if version.kind in ("selected", "merged"):
+    if version.selection is not None:
         return {**drawn, "README.md": readme(version, facts).encode("utf-8")}
     return {
         **drawn,
@@ -165,7 +165,7 @@ def _front_matter(version: VersionDoc, facts: CardFacts) -> dict[str, Any]:
         **licence_entry(version.licence),
         "tags": ["viewmill", "multi-view", "webdataset", *synthetic],
         "size_categories": [size_category(version.groups_ok)],
-        **(_loading(version) if version.kind not in ("selected", "merged") else {}),
+        **(_loading(version) if version.selection is None else {}),
         **({"viewmill": facts.stored()} if facts.stored() else {}),
     }
 

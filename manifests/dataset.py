@@ -297,7 +297,7 @@ def open_dataset(
     if version.format != 1 or not is_known:
         found = f"format {version.format}, kind {version.kind}"
         raise UserError(f"{store.url}: the version needs a newer ViewMill ({found})")
-    places = read_places(store) if version.kind in ("selected", "merged") else []
+    places = read_places(store) if has_selection else []
     return DataSet(Homes(store, places), version, cache or ShardCache.default())
 
 

@@ -96,7 +96,7 @@ def _description_problems(store: Store, version: VersionDoc, latest: VersionDoc)
     if latest.root() != version.root():
         return  # an older version is not what the copies describe
     wanted = {"dataset.json": latest.to_bytes()}
-    if latest.kind not in ("selected", "merged"):
+    if latest.selection is None:
         wanted["shards.txt"] = "".join(f"{name}\n" for name in tar_names(latest)).encode()
     for name, data in wanted.items():
         if not store.exists(name) or store.get_bytes(name) != data:
