@@ -5,7 +5,6 @@ Every put may be repeated, since objects are immutable and named by content. A u
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ T = TypeVar("T")
 
 
 def patiently(act: Callable[[], T], waits_s: Sequence[float]) -> T:
-    """Act, and again after each wait while the store fails; waits are shortened at random, so that nobody marches.
+    """Act, and again after each wait while the store fails.
 
     Raises: StoreError, or ShortError for what was cut, when it failed every time; any other error at once.
     """
@@ -30,7 +29,7 @@ def patiently(act: Callable[[], T], waits_s: Sequence[float]) -> T:
         try:
             return act()
         except (StoreError, ShortError):
-            time.sleep(wait_s * random.uniform(0.5, 1.0))
+            time.sleep(wait_s)
     return act()
 
 

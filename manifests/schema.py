@@ -181,6 +181,18 @@ def plain_type(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast the columns of a table to the types of a schema that has the same; most have them already.
+
+    Raises: UserError naming a column whose values do not fit.
+    """
+    columns = [
+        table.column(field.name) if table.schema.field(field.name).type == field.type else _conformed(table, field)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
 def _conformed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])

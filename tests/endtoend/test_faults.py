@@ -26,7 +26,7 @@ from tests.endtoend.fault_server import FaultServer, faulty
 from tests.manifests.making import make_dataset
 
 ROOT = Path(__file__).parents[2]
-SHARDS = 8
+SHARDS = 24
 CLIENT = {"config_kwargs": {"read_timeout": 2, "connect_timeout": 2, "retries": {"max_attempts": 1}}}
 
 
@@ -159,7 +159,7 @@ def play(
     words = (way, source if way == "publish" else s3_url, target, "--jobs", "2")
     poller = start_poller(poll, target, s3, tmp_path)
     method = "PUT" if way == "publish" else "GET"
-    parts = ["/shards/shard-", "/views/shard-", "/commits/shard-", *(["/versions/"] if way == "publish" else [])]
+    parts = ["/views/shard-", "/shards/shard-", "/commits/shard-", *(["/versions/"] if way == "publish" else [])]
     luck, fell = random.Random(0), list[str]()
     with faulty(s3, rate=rate) as server:
         while len(fell) < kills:

@@ -22,7 +22,7 @@ from manifests.gallery import Options, write_gallery
 from manifests.gallery.index import chosen_groups
 from manifests.gallery.landscape import landscape
 from manifests.store import Store
-from tests.demo.browser import Watched, chromium
+from tests.demo.browser import chromium
 from tests.manifests.making import commit, finish, make_group
 
 EVIL = "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\"> \u2028${1}`"
@@ -63,10 +63,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scratch / "site"
 
 
-def opened(browser: Browser, site: Path, **options: object) -> tuple[Page, Watched]:
+class Watched:
+    """What a page complained about, and what it asked for."""
+
+    def __init__(self, page: Page) -> None:
+        self.complaints, self.requests = list[str](), list[str]()
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+
+def opened(browser: Browser, site: Path) -> tuple[Page, Watched]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    watched = Watched(page, site / "index.html")
-    page.wait_for_selector("body[data-ready]", timeout=60_000)
+    watched = Watched(page)
+    page.goto((site / "index.html").as_uri(), wait_until="commit", timeout=120_000)
+    page.wait_for_selector("body[data-ready]", timeout=120_000)
     return page, watched
 
 
