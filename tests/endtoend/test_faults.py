@@ -164,7 +164,8 @@ def play(
     with faulty(s3, rate=rate) as server:
         while len(fell) < kills:
             part = parts[len(fell) * len(parts) // kills]  # from the first objects to the last
-            held = killed_at(server, tmp_path, method, part, luck.randrange(2), words)
+            skipped = 0 if part == "/versions/" else luck.randrange(2)  # there is one version only
+            held = killed_at(server, tmp_path, method, part, skipped, words)
             if held is None:
                 break
             fell.append(held)
