@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 PIP := $(PY) -m pip install --quiet --constraint constraints.txt
 # One thread a process is what makes pixels and gradients repeat; the trainer and the tests say so themselves.
 TEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest
+# A file's tests stay in one process, all of Ray's in one (tests/conftest.py).
+JOBS ?= 2
 
 # Each has a folder of its own, so that none goes on in another's.
 demo: OUT ?= out/demo
@@ -50,8 +52,8 @@ browser:  ## install chromium if it is missing: the report is tested in it
 	@command -v chromium >/dev/null || { echo "the report is tested in chromium: installing it"; apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || { echo "error: chromium is missing and could not be installed; remedy: install your system's chromium package" >&2; exit 1; }
 
-test: setup browser  ## run the tests that take minutes, not hours
-	$(TEST) -m 'not slow' $(ARGS)
+test: setup browser  ## run the tests that take minutes, not hours    [JOBS=2]
+	$(TEST) -m 'not slow' -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-slow: setup browser  ## run the long ones too: kills of Ray jobs, every pipeline layout
 	$(TEST) -m slow --timeout 3600 $(ARGS)

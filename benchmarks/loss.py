@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.pairs import Row, speed_ratio
+from benchmarks.pairs import Row, peak_bytes, speed_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ def _report_peak(form: str) -> None:
     chunked, dense = _steps()
     held_bytes = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     (chunked if form == "chunked" else dense)()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held_bytes)
+    print(peak_bytes() - held_bytes)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.pairs import Row
+from benchmarks.pairs import Row, peak_bytes
 
 ROWS, ROWS_PER_SHARD, VIEWS = 10_000_000, 200_000, 2
 SHARDS, RECORDS = 100_000, 10_000
@@ -182,13 +182,7 @@ def _run(task: str, place: Path) -> None:
     began = time.perf_counter()
     work[task](place)
     seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "peak_bytes": _peak_bytes()}))
-
-
-def _peak_bytes() -> int:
-    """Return this process's own peak; what getrusage says is its parent's, if that had more when it was forked."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from demo import provenance
 from demo.facts import BASELINES, Difference, Fact, Score
 from demo.report import TEST_SET, labelled_set_folder
 from demo.steps import Journal, Step, run_all
-from manifests import open_dataset
+from manifests import machine, open_dataset
 from manifests.checkout import code_commit
 from manifests.command_line import run_app
 from manifests.errors import UserError
@@ -123,7 +123,7 @@ def main(
         budget=_budget(out / "seed-0"),
         date=provenance.now(),
         commit=code_commit(),
-        hardware=", ".join(provenance.hardware().values()),
+        hardware=", ".join(machine.hardware().values()),
     )
     print(HEADER, text, sep="\n")
     if results is not None:

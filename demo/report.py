@@ -18,6 +18,7 @@ from demo.steps import Journal, Step
 from manifests import DataSet, open_dataset
 from manifests.checkout import code_commit
 from manifests.errors import UserError
+from manifests.machine import hardware
 from manifests.target import replaced
 
 TEST_SET = "clipart26"
@@ -64,7 +65,7 @@ def write_report(out: Path, steps: Sequence[Step], journal: Journal) -> Report:
         steps=seconds,
         steps_memory_peak_bytes=memory_peak_bytes,
         commands={step.name: step.text for step in steps},
-        hardware=provenance.hardware(),
+        hardware=hardware(),
         versions=provenance.versions(),
     )
     _write(out / "report.json", report.model_dump_json(indent=2) + "\n")

@@ -55,6 +55,21 @@ class Arm:
         return out / "runs" / f"{self.name}-{seed}"
 
 
+def on_data(name: str, data: str, config: str, *changes: str) -> Arm:
+    """Return an arm that trains on images that are there already."""
+    return Arm(name, "", config, config_changes=changes, given=data)
+
+
+def training_part(data: Path, out: Path, where: str) -> str:
+    """Select the groups that encoders may see; all of them where no condition is given."""
+    if not where:
+        return str(data)
+    part = out / "data" / "training"
+    command = ("manifests", "select", str(data), str(part), "--where", where)
+    run_all([("choosing training images", command, part / "dataset.json")], out, 1)
+    return str(part)
+
+
 def _sets(changes: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for change in changes for word in ("--set", change))
 
@@ -62,8 +77,8 @@ def _sets(changes: Iterable[str]) -> tuple[str, ...]:
 def make(arms: Sequence[Arm], out: Path, *, seeds: int, jobs: int) -> None:
     """Render and train all that is missing, `jobs` commands side by side, each with its share of the cores."""
     rendered = [(arm, Path(arm.data(out), "dataset.json")) for arm in arms if arm.given is None]
-    _run_all([(arm.name, arm.render_command(out), made) for arm, made in rendered], out, jobs)
-    _run_all(
+    run_all([(arm.name, arm.render_command(out), made) for arm, made in rendered], out, jobs)
+    run_all(
         [
             (f"{arm.name}, seed {seed}", arm.pretrain_command(out, seed), arm.run(out, seed) / "encoder")
             for seed in range(seeds)  # all arms of one seed first: a sweep cut short is still paired
@@ -74,7 +89,11 @@ def make(arms: Sequence[Arm], out: Path, *, seeds: int, jobs: int) -> None:
     )
 
 
-def _run_all(commands: Sequence[tuple[str, tuple[str, ...], Path]], out: Path, jobs: int) -> None:
+def run_all(commands: Sequence[tuple[str, tuple[str, ...], Path]], out: Path, jobs: int) -> None:
+    """Run each command, given with its name and what it makes, unless that is there; `jobs` side by side.
+
+    Raises: UserError naming the first that failed.
+    """
     wanted = [one for one in commands if not one[2].exists()]
     with ThreadPoolExecutor(jobs) as pool:
         for name, code in pool.map(lambda one: (one[0], logged(one[0], one[1], out, jobs)), wanted):

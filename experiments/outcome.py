@@ -34,8 +34,13 @@ def table(result: dict[str, Any]) -> list[str]:
     lines = ["| arm | nearest neighbours | linear probe |", "|---|---|---|"]
     for name, by in result["scores"].items():
         lines.append(f"| {name} | {_score(by['knn'])} | {_score(by['linear'])} |")
-    lines += ["", "| claim, linear probe | points | could see | verdict |", "|---|---|---|---|"]
-    for name, d in result["claims"].items():
+    return [*lines, "", *claim_lines("claim, linear probe", result["claims"])]
+
+
+def claim_lines(title: str, claims: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Write what became of claims as Markdown; pure."""
+    lines = [f"| {title} | points | could see | verdict |", "|---|---|---|---|"]
+    for name, d in claims.items():
         points = f"{100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
         lines.append(f"| {name} | {points} | {100 * d['smallest_detectable']:.1f} | {_verdict(d)} |")
     return lines

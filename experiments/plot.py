@@ -1,15 +1,16 @@
-"""A sweep as one SVG: accuracy over a number on a logarithmic axis, with intervals; other arms as bands across."""
+"""A sweep as one SVG: accuracy over a number on a logarithmic axis, or over what the views share, with intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 360, 56, 130, 20, 44
-COLOURS = ("#b3541e", "#6b6b6b")
-LINE = "#1f5fa8"
+from trainer.evaluation import svg
+
+WIDTH, HEIGHT = 640, 360
+FRAME = svg.Frame(left=56, right=WIDTH - 130, top=20, bottom=HEIGHT - 44)
+COLOURS = (svg.BROWN, svg.GREY)
 
 
 def sweep_plot(
@@ -18,52 +19,49 @@ def sweep_plot(
     """Draw mean and 95 % interval of the arm at each number, and of the arms without one."""
     shown = [*points.values(), *bands]
     scores = {name: by[method] for name, by in result["scores"].items() if name in shown}
-    low, high = _range([one[key] for one in scores.values() for key in ("low", "high")])
-    y = _scale(low, high, HEIGHT - BOTTOM, TOP)
-    x = _scale(math.log2(min(points)) - 0.3, math.log2(max(points)) + 0.3, LEFT, WIDTH - RIGHT)
+    low, high = svg.percent_range([one[key] for one in scores.values() for key in ("low", "high")])
+    y = svg.scale(low, high, FRAME.bottom, FRAME.top)
+    x = svg.scale(math.log2(min(points)) - 0.3, math.log2(max(points)) + 0.3, FRAME.left, FRAME.right)
     places = [(x(math.log2(number)), scores[name]) for number, name in points.items()]
-    parts = [*_frame(low, high, y), *_ticks(points, x)]
+    parts = [*svg.percent_grid(low, high, y, FRAME), *_ticks(points, x)]
     for name, colour in zip(bands, COLOURS, strict=False):
-        parts += _band(name, scores[name], colour, y)
-    path = " ".join(f"{at:.1f},{y(one['mean']):.1f}" for at, one in places)
-    parts.append(f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="2"/>')
-    parts += [part for at, one in places for part in _point(at, one, y)]
+        parts += svg.band(name, *_places(scores[name], y), colour, FRAME)
+    parts.append(svg.curve([(at, y(one["mean"])) for at, one in places]))
+    parts += [part for at, one in places for part in svg.point(at, *_places(one, y))]
     title = f"{result['set']} {result['split']}, {result['seeds']} seeds, {result['images']:,} images each"
-    parts.append(_text(LEFT, HEIGHT - 6, f"{axis} ({title})"))
-    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
-    return "\n".join([head, *parts, "</svg>"]) + "\n"
+    parts.append(svg.text(FRAME.left, HEIGHT - 6, f"{axis} ({title})"))
+    return svg.page(WIDTH, HEIGHT, parts)
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    return math.floor(min(values) * 50) / 50, math.ceil(max(values) * 50) / 50
+def _places(one: dict[str, float], y: svg.Scale) -> tuple[float, float, float]:
+    return y(one["low"]), y(one["mean"]), y(one["high"])
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Any:
-    return lambda value: start + (value - low) / (high - low) * (end - start)
+def _ticks(numbers: Iterable[float], x: svg.Scale) -> list[str]:
+    return [svg.text(x(math.log2(one)), FRAME.bottom + 16, f"{one:g}", "middle") for one in numbers]
 
 
-def _frame(low: float, high: float, y: Any) -> list[str]:
-    levels = [round(low + 0.02 * i, 4) for i in range(round((high - low) / 0.02) + 1)]
-    lines = [f'<path d="M{LEFT} {y(v):.1f}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>' for v in levels]
-    return [*lines, *(_text(8, y(v) + 4, f"{100 * v:.0f} %") for v in levels)]
+def information_plot(result: dict[str, Any], method: str = "linear") -> str:
+    """Draw accuracy over I_NCE, a point for each value of a knob, joined in order of I_NCE; the ceiling is a line."""
+    rows = sorted(result["points"], key=lambda row: float(row["information"]["nats"]["i_nce"]["mean"]))
+    scores = [row["scores"][method] for row in rows]
+    nats = [row["information"]["nats"]["i_nce"]["mean"] for row in rows]
+    ceiling = rows[0]["information"]["ceiling_nats"]
+    low, high = svg.percent_range([one[key] for one in scores for key in ("low", "high")])
+    y = svg.scale(low, high, FRAME.bottom, FRAME.top)
+    x = svg.scale(min(0.0, *nats), max(ceiling, *nats), FRAME.left, FRAME.right)
+    parts = [*svg.percent_grid(low, high, y, FRAME), *_nats_ticks(ceiling, x)]
+    parts.append(svg.curve([(x(at), y(one["mean"])) for at, one in zip(nats, scores, strict=True)]))
+    for row, at, one in zip(rows, nats, scores, strict=True):
+        parts += svg.point(x(at), *_places(one, y))
+        parts.append(svg.text(x(at) + 6, y(one["mean"]) - 8, str(row["value"])))
+    seeds = "1 seed: smoke" if result["seeds"] == 1 else f"{result['seeds']} seeds"
+    title = f"{result['set']} {result['split']}, {seeds}, {result['images']:,} images each"
+    parts.append(svg.text(FRAME.left, HEIGHT - 6, f"I_NCE of two views by {result['knob']}, nats ({title})"))
+    return svg.page(WIDTH, HEIGHT, parts)
 
 
-def _ticks(numbers: Iterable[float], x: Any) -> list[str]:
-    return [_text(x(math.log2(one)), HEIGHT - BOTTOM + 16, f"{one:g}", "middle") for one in numbers]
-
-
-def _band(name: str, one: dict[str, float], colour: str, y: Any) -> list[str]:
-    height, width = y(one["low"]) - y(one["high"]), WIDTH - RIGHT - LEFT
-    area = f'<rect x="{LEFT}" y="{y(one["high"]):.1f}" width="{width}" height="{height:.1f}" fill="{colour}"'
-    line = f'<path d="M{LEFT} {y(one["mean"]):.1f}H{WIDTH - RIGHT}" stroke="{colour}" stroke-dasharray="5 4"/>'
-    return [f'{area} opacity="0.1"/>', line, _text(WIDTH - RIGHT + 6, y(one["mean"]) + 4, name, colour=colour)]
-
-
-def _point(at: float, one: dict[str, float], y: Any) -> list[str]:
-    bar = f'<path d="M{at:.1f} {y(one["low"]):.1f}V{y(one["high"]):.1f}" stroke="{LINE}"/>'
-    return [bar, f'<circle cx="{at:.1f}" cy="{y(one["mean"]):.1f}" r="4" fill="{LINE}"/>']
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "#333") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+def _nats_ticks(ceiling: float, x: svg.Scale) -> list[str]:
+    ticks = [svg.text(x(n), FRAME.bottom + 16, str(n), "middle") for n in range(math.floor(ceiling) + 1)]
+    line = f'<path d="M{x(ceiling):.1f} {FRAME.top}V{FRAME.bottom}" stroke="{svg.GREY}" stroke-dasharray="5 4"/>'
+    return [*ticks, line, svg.text(x(ceiling) + 4, FRAME.top + 10, "log K", colour=svg.GREY)]

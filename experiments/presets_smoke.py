@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +52,22 @@ FITTED = {  # to the small encoder, for presets whose method has such a size
 app = new_app()
 
 
-def arm(preset: str, images: int, data: str, labelled: str) -> Arm:
+@dataclass(frozen=True)
+class Data:
+    """Folders or URLs: groups of 4 views or more with captions; images with labels; images with latents."""
+
+    views: str
+    labelled: str
+    latent: str
+
+    def of(self, config: RunConfig) -> str:
+        """Return the one that a method can learn from."""
+        if config.objective.name == "invert":
+            return self.latent
+        return self.labelled if getattr(config.objective, "reads_labels", False) else self.views
+
+
+def arm(preset: str, images: int, data: Data) -> Arm:
     """Say how a preset is tried: its method and optimizer as they are, its sizes those of the smoke; pure."""
     config = load_config(preset)
     settings: dict[str, Any] = {**SMALL, "images": images, "log_images": max(BATCH_IMAGES, images // 10)}
@@ -61,18 +76,14 @@ def arm(preset: str, images: int, data: str, labelled: str) -> Arm:
     fields = type(config.objective).model_fields
     settings |= {f"objective.{name}": value for name, value in FITTED.items() if name in fields}
     changes = tuple(f"{key}={value}" for key, value in settings.items())
-    return Arm(preset, "", preset, config_changes=changes, given=labelled if learns_labels(config) else data)
-
-
-def learns_labels(config: RunConfig) -> bool:
-    """Say whether images of one label are what the method brings together."""
-    return config.objective.name == "supervised" or getattr(config.objective, "positives", None) == "label"
+    return Arm(preset, "", preset, config_changes=changes, given=data.of(config))
 
 
 @app.command()
 def main(
     data: Annotated[str, typer.Option(help="data set of groups of 4 views or more, with captions")],
     labelled: Annotated[str, typer.Option(help="data set with labels, for presets that learn them")],
+    latent: Annotated[str, typer.Option(help="data set of a latent generator, for the preset that guesses latents")],
     out: Annotated[Path, typer.Option(parser=local_path, help="Folder of runs and results")] = Path(
         "out/presets-smoke"
     ),
@@ -80,11 +91,12 @@ def main(
 ) -> None:
     """Train every preset, and score it beside its encoder untrained; the same command again resumes."""
     check_folder(out)
-    arms = [arm(name, images, data, labelled) for name in preset_names()]
+    given = Data(data, labelled, latent)
+    arms = [arm(name, images, given) for name in preset_names()]
     failed = [one.name for one in arms if not _trained(one, out)]
     examples = load(folder(SET), SPLIT)
     rows = [row(one, out, examples) for one in arms if one.name not in failed]
-    roots = {url: open_dataset(url).root for url in (data, labelled)}
+    roots = {url: open_dataset(url).root for url in (data, labelled, latent)}
     facts = {"commit": code_commit(), "set": SET, "split": SPLIT, "root": examples.root, "data": roots}
     result = {**facts, "failed": failed, "rows": rows}
     keep(out, result, table__md="\n".join(table(result)) + "\n")
@@ -122,7 +134,7 @@ def row(one: Arm, out: Path, examples: Examples) -> dict[str, Any]:
 def _untrained(run: Path, out: Path, examples: Examples) -> Predictions:
     """Predict with fresh weights; runs of one architecture share what was predicted."""
     described = read_export_config(export_folder(run))
-    shape = sha256_hex(canonical_json([described.get(key) for key in ("architecture", "model_args", "split")]))
+    shape = sha256_hex(canonical_json([described.get(key) for key in ("architecture", "model_args", "split", "timed")]))
     path = out / "predictions" / f"untrained-{shape[:12]}-{SPLIT}-{examples.root[:12]}.npz"
 
     def features(images: NDArray[np.uint8]) -> Tensor:

@@ -14,12 +14,13 @@ from typing import Annotated
 import typer
 
 from experiments.arms import Arm, make, predictions
+from experiments.options import Config, Images, Jobs, Out, Seeds, Split
 from experiments.outcome import keep, measured, table
 from experiments.plot import sweep_plot
 from manifests import open_dataset
 from manifests.command_line import new_app, run_app
 from manifests.selection import select
-from manifests.target import check_folder, local_path
+from manifests.target import check_folder
 from trainer.evaluation.sets import folder, load
 
 VIEWS = (1, 2, 4)
@@ -72,14 +73,12 @@ def _texts(values: Iterable[str]) -> str:
 def main(
     real: Annotated[str, typer.Option(help="the emoji data set, one image a group, with prompt and x_style")],
     synthetic: Annotated[str, typer.Option(help="groups of 4 views of emoji prompts")] = "out/demo/data",
-    out: Annotated[Path, typer.Option(parser=local_path, help="Folder of runs and results")] = Path(
-        "out/real-and-synthetic"
-    ),
-    config: Annotated[str, typer.Option(help="How to train: a preset or a YAML file")] = "demo",
-    images: Annotated[int, typer.Option(min=1, help="Length of each training run")] = 30_000,
-    seeds: Annotated[int, typer.Option(min=3, help="Training seeds of each arm")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Commands side by side")] = 2,
-    split: Annotated[str, typer.Option(help="dev or test")] = "test",
+    out: Out = Path("out/real-and-synthetic"),
+    config: Config = "demo",
+    images: Images = 30_000,
+    seeds: Seeds = 3,
+    jobs: Jobs = 2,
+    split: Split = "test",
 ) -> None:
     """Select the real images, train and score all arms; the same command again resumes."""
     check_folder(out)

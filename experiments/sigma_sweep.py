@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from experiments.arms import Arm, make, predictions
+from experiments.options import Config, Images, Jobs, Out, Seeds, Split
 from experiments.outcome import keep, measured, table
 from experiments.plot import sweep_plot
 from manifests.command_line import new_app, run_app
-from manifests.target import check_folder, local_path
+from manifests.target import check_folder
 from trainer.evaluation.sets import folder, load
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -55,15 +56,13 @@ def claims() -> dict[str, tuple[str, str]]:
 
 @app.command()
 def main(
-    out: Annotated[Path, typer.Option(parser=local_path, help="Folder of data sets, runs and results")] = Path(
-        "out/sigma-sweep"
-    ),
+    out: Out = Path("out/sigma-sweep"),
     recipe: Annotated[str, typer.Option(help="Whose strategy is varied")] = "emoji-gan",
-    config: Annotated[str, typer.Option(help="How to train: a preset or a YAML file")] = "demo",
-    images: Annotated[int, typer.Option(min=1, help="Length of each training run")] = 30_000,
-    seeds: Annotated[int, typer.Option(min=3, help="Training seeds of each arm")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Commands side by side")] = 2,
-    split: Annotated[str, typer.Option(help="dev or test")] = "test",
+    config: Config = "demo",
+    images: Images = 30_000,
+    seeds: Seeds = 3,
+    jobs: Jobs = 2,
+    split: Split = "test",
 ) -> None:
     """Render, train and score all arms; the same command again resumes."""
     check_folder(out)

@@ -29,15 +29,15 @@ def processor(device: str) -> str:
     return f"mps, {torch.__version__}" if device == "mps" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
-def pick_device(device: str) -> str:
-    """Resolve `auto` to the best device of this process."""
+def pick_device(device: str, *, learns: bool = False) -> str:
+    """Resolve `auto` to the best device of this process; what learns sums in float64, which mps has not."""
     import torch
 
     if device != "auto":
         return device
     if torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "mps" if torch.backends.mps.is_available() and not learns else "cpu"
 
 
 def check_same(known: Sequence[Mapping[str, str]], here: Mapping[str, str], where: str) -> None:

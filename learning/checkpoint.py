@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def save(
     """Write `state` as the checkpoint of `images_seen` and drop old ones; return its folder.
 
     A whole checkpoint of the same images is left as it is: the same images in the same order made the same state.
-    Kept are the newest `keep_last` and each whose images are a multiple of `keep_every_images`.
+    Kept are the newest `keep_last`, and for good those that `kept_for_good` names.
     The state nests dicts, lists and tuples of tensors, numbers, bools, strings and None.
     """
     if keep_last < 1:
@@ -49,7 +50,7 @@ def save(
     for leftover in folder.glob(f"{_TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover)
     target = folder / f"ckpt-{images_seen:012d}"
-    if not _is_whole(target):
+    if fault(target) is not None:
         shutil.rmtree(target, ignore_errors=True)
         _write_and_rename(target, state)
     _drop_old(target, keep_last, keep_every_images)
@@ -57,12 +58,21 @@ def save(
 
 
 def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return (images_seen, state) of the newest whole checkpoint (tensors on the CPU) or None; log broken ones."""
+    """Return (images_seen, state) of the newest whole checkpoint (tensors on the CPU) or None; log broken ones.
+
+    Raises: CheckpointError where all that were finished are broken: to begin anew would be to lose the run unsaid.
+    """
+    finished = 0
     for path in reversed(_checkpoints(folder)):
         try:
             return _images_seen(path), load(path)
         except (ValueError, OSError, SafetensorError, KeyError) as error:
             _LOG.warning("skipped the checkpoint %s: %s", path, error)
+            finished += (path / "DONE").exists()
+    if finished:
+        raise CheckpointError(
+            f"none of the {finished} checkpoints in {folder} is whole; restore one, or remove them to start over"
+        )
     return None
 
 
@@ -75,6 +85,23 @@ def load(path: Path) -> dict[str, Any]:
     tensors = load_file(path / "tensors.safetensors")
     state: dict[str, Any] = decode_state(json.loads((path / "state.json").read_text()), tensors)
     return state
+
+
+def kept_for_good(images_seen: Iterable[int], every_images: int | None) -> set[int]:
+    """Choose the first checkpoint at or after each multiple: batches seldom end on one."""
+    first: dict[int, int] = {}
+    for seen in sorted(images_seen) if every_images else ():
+        first.setdefault(seen // (every_images or 1), seen)
+    return {seen for multiple, seen in first.items() if multiple > 0}
+
+
+def fault(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint folder; None for a whole one."""
+    try:
+        _check(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -113,14 +140,6 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
         _sync(path)
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        _check(path)
-    except (ValueError, OSError):
-        return False
-    return True
-
-
 def _check(path: Path) -> None:
     if not (path / "DONE").is_file():
         raise CheckpointError(f"{path.name} has no DONE file, its save never finished; remove the folder")
@@ -137,8 +156,9 @@ def _check(path: Path) -> None:
 def _drop_old(newest: Path, keep_last: int, keep_every_images: int | None) -> None:
     """Drop what is older than the one just saved; a later one is a broken one that this run went back before."""
     up_to_newest = [path for path in _checkpoints(newest.parent) if path.name <= newest.name]
+    kept = kept_for_good(map(_images_seen, up_to_newest), keep_every_images)
     for path in up_to_newest[:-keep_last]:
-        if not keep_every_images or _images_seen(path) % keep_every_images:
+        if _images_seen(path) not in kept:
             (path / "DONE").unlink(missing_ok=True)  # first: a cut removal leaves nothing that looks whole
             shutil.rmtree(path)
 

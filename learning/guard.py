@@ -10,7 +10,7 @@ import signal
 from types import FrameType, TracebackType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learning.gather import all_gather, all_reduce_sum
 
@@ -56,6 +56,22 @@ class FiniteGuard:
             f"loss {loss}, gradient norm {norm} on rank {rank} (ranks {sorted(bad)}); "
             "lower the learning rate, lengthen the warm-up, or train in bf16 or fp32 instead of fp16"
         )
+
+
+class RunningStatistics:
+    """Batch norm's averages as they were before a step: its forward pass moves them, and a NaN would stay for ever."""
+
+    def __init__(self, module: nn.Module) -> None:
+        names = ("running_mean", "running_var", "num_batches_tracked")
+        self._own = [buffer for name, buffer in module.named_buffers() if name.rpartition(".")[2] in names]
+        self._before = [buffer.clone() for buffer in self._own]
+
+    @torch.no_grad()
+    def settle(self, *, keep: bool) -> None:
+        """Keep what the step made of them, or go back to what they were."""
+        here, there = (self._before, self._own) if keep else (self._own, self._before)
+        if here:
+            torch._foreach_copy_(here, there)
 
 
 class StopSignal:

@@ -26,9 +26,10 @@ class GatheredBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, width: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, width: int, *, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.weight = nn.Parameter(torch.ones(width)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(width)) if affine else None
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
         self.eps, self.momentum = eps, momentum
@@ -38,7 +39,9 @@ class GatheredBatchNorm(nn.Module):
             values = rows.to(torch.promote_types(rows.dtype, torch.float32))
             mean, variance = self._batch_statistics(values) if self.training else (self.running_mean, self.running_var)
             normal = (values - mean) * torch.rsqrt(variance + self.eps)
-            return (normal * self.weight + self.bias).to(rows.dtype)
+            if self.weight is not None and self.bias is not None:
+                normal = normal * self.weight + self.bias
+            return normal.to(rows.dtype)
 
     def _batch_statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance over all ranks from those of each (Chan et al. 1979, eq. 2.1)."""
@@ -60,9 +63,19 @@ class ProjectionHead(nn.Sequential):
     """An MLP of `layers` linear layers, normalised and rectified in between; SimCLR's and StableRep's head.
 
     Batch norm here is over the whole batch; StableRep's own head normalises every view by itself: call it per view.
+    `is_output_normalised` adds a norm without weights behind the last layer, as MoCo v3 and SimSiam have it.
     """
 
-    def __init__(self, width: int, hidden: int, out: int, *, layers: int = 3, norm: Norm = "layer") -> None:
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        out: int,
+        *,
+        layers: int = 3,
+        norm: Norm = "layer",
+        is_output_normalised: bool = False,
+    ) -> None:
         if layers < 1:
             raise ValueError(f"layers is {layers}, expected at least 1")
         widths = [width] + [hidden] * (layers - 1)
@@ -70,8 +83,14 @@ class ProjectionHead(nn.Sequential):
         for before, after in pairwise(widths):
             bias = norm != "batch"  # batch norm would subtract it again
             parts += [nn.Linear(before, after, bias=bias), _norm(norm, after), nn.ReLU(inplace=True)]
-        super().__init__(*parts, nn.Linear(widths[-1], out))
+        has_bias = norm != "batch" or not is_output_normalised
+        parts.append(nn.Linear(widths[-1], out, bias=has_bias))
+        if is_output_normalised:
+            parts.append(_norm(norm, out, affine=False))
+        super().__init__(*parts)
 
 
-def _norm(norm: Norm, width: int) -> nn.Module:
-    return GatheredBatchNorm(width) if norm == "batch" else nn.LayerNorm(width)
+def _norm(norm: Norm, width: int, *, affine: bool = True) -> nn.Module:
+    if norm == "batch":
+        return GatheredBatchNorm(width, affine=affine)
+    return nn.LayerNorm(width, elementwise_affine=affine)

@@ -1,22 +1,16 @@
-"""Optimizers and their parameter groups; the learning rate is written in from a schedule before every step."""
+"""Parameter groups as optimizers take them: what is decayed, and what is not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import NotRequired, TypedDict
 
-import torch
 from torch import nn
 
 
 class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     weight_decay: float
-
-
-def scaled_learning_rate(base: float, batch_images: int) -> float:
-    """Return the learning rate of a batch from the one of 256 images, linearly (arXiv:1706.02677)."""
-    return base * batch_images / 256
+    lr_scale: NotRequired[float]  # its learning rate, of the schedule's
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[ParameterGroup]:
@@ -27,25 +21,3 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[Paramete
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
-
-
-def adamw(
-    groups: Iterable[ParameterGroup], *, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
-) -> torch.optim.Optimizer:
-    """Return AdamW in its fused form, which is a third of the kernels and the same numbers on every run."""
-    return torch.optim.AdamW(_plain(groups), lr=learning_rate, betas=betas, fused=True)
-
-
-def sgd(groups: Iterable[ParameterGroup], *, learning_rate: float, momentum: float = 0.9) -> torch.optim.Optimizer:
-    """Return SGD with momentum; weight decay is added to the gradient, as in the contrastive papers."""
-    return torch.optim.SGD(_plain(groups), lr=learning_rate, momentum=momentum)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Write one learning rate into every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-
-
-def _plain(groups: Iterable[ParameterGroup]) -> list[dict[str, Any]]:
-    return [dict(group) for group in groups]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,15 @@ def derive(seed: int, purpose: str) -> int:
 
 def raw_words(seed: int, purpose: str, count: int) -> NDArray[np.uint64]:
     """Return the first `count` words of the Philox4x64-10 stream of (seed, purpose)."""
-    key = int.from_bytes(_hash("draw", seed, purpose)[:16], "little")
-    return np.asarray(np.random.Philox(key=key, counter=0).random_raw(count), dtype=np.uint64)
+    return np.asarray(_philox(seed, purpose).random_raw(count), dtype=np.uint64)
+
+
+def _philox(seed: int, purpose: str) -> np.random.Philox:
+    return np.random.Philox(key=int.from_bytes(_hash("draw", seed, purpose)[:16], "little"), counter=0)
+
+
+def _uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _size(shape: Shape) -> int:
@@ -57,8 +65,7 @@ def _size(shape: Shape) -> int:
 
 def uniform(seed: int, purpose: str, shape: Shape) -> NDArray[np.float64]:
     """Draw from [0, 1): the upper 53 bits of each word times 2^-53."""
-    words = raw_words(seed, purpose, _size(shape))
-    return ((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
+    return _uniform(raw_words(seed, purpose, _size(shape))).reshape(shape)
 
 
 def normal(seed: int, purpose: str, shape: Shape) -> NDArray[np.float32]:
@@ -74,6 +81,16 @@ def normal(seed: int, purpose: str, shape: Shape) -> NDArray[np.float32]:
 def integers(seed: int, purpose: str, high: int, shape: Shape) -> NDArray[np.int64]:
     """Draw integers from 0 to `high` - 1 as floor(uniform * high); the bias is below high * 2^-53."""
     return np.floor(uniform(seed, purpose, shape) * high).astype(np.int64)
+
+
+def integer_rows(seed: int, purpose: str, high: int, shape: tuple[int, int], block: int) -> Iterator[NDArray[np.int64]]:
+    """Draw the rows of `integers` at most `block` at a time: the same numbers, for shapes that memory cannot hold."""
+    rows, width = shape
+    stream = _philox(seed, purpose)
+    for start in range(0, rows, block):
+        count = min(block, rows - start)
+        words = np.asarray(stream.random_raw(count * width), dtype=np.uint64)
+        yield np.floor(_uniform(words) * high).astype(np.int64).reshape(count, width)
 
 
 def permutation(seed: int, purpose: str, n: int) -> NDArray[np.int64]:

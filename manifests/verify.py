@@ -31,7 +31,7 @@ from manifests.rows import read_rows
 from manifests.schema import OK, VIEW_SCHEMA, rows_digest
 from manifests.shard import read_headers
 from manifests.store import Store
-from manifests.verify_selection import selected_rows, selection_problems, unusable_problems
+from manifests.verify_selection import homeless, selected_rows, selection_problems, unusable_problems
 from manifests.version import sound_versions
 
 _LINES_PER_SHARD = 20
@@ -81,8 +81,11 @@ def verify(url: str | Path, *, deep: bool = False, root: str | None = None) -> R
     report.problems += lineage_problems(store, version, records)
     report.problems += selection_problems(dataset) if version.selection or version.parts else []
     seen: dict[str, set[int]] = defaultdict(set)
+    unreached, told = homeless(dataset)
+    report.problems += told
     for position, shard in enumerate(version.shards):
-        found = list(_shard_problems(dataset, position, seen[shard.stream_id], deep))
+        is_here = position not in unreached
+        found = list(_shard_problems(dataset, position, seen[shard.stream_id], deep)) if is_here else []
         left_off = len(found) - _LINES_PER_SHARD
         report.problems += found[:_LINES_PER_SHARD]
         report.problems += [f"{shard.shard.name}: and {left_off} more"] if left_off > 0 else []

@@ -16,6 +16,7 @@ from manifests.schema import OK
 from manifests.store import Store
 from manifests.version import read_version, sound_versions
 
+_NAMED = 3
 _KEPT = ("views_per_group", "extension", "label_names", "licence")
 
 
@@ -113,6 +114,23 @@ def _later_problems(version: VersionDoc, source: Store) -> Iterator[str]:
                 f"{source.url} has taken down {len(gone)} groups since, such as {gone[0]} "
                 f"(version {later.root()[:12]}): {'merge' if version.parts else 'select from'} it again"
             )
+
+
+def homeless(dataset: DataSet) -> tuple[set[int], list[str]]:
+    """Return the positions of shards that lie in none of the view's places, and one line for all of them."""
+    found: dict[int, tuple[str, CorruptError]] = {}
+    for position, shard in enumerate(dataset.version.shards):
+        for name in (shard.rows.name, shard.shard.name):
+            try:
+                dataset.homes.of(name)
+            except CorruptError as error:
+                found.setdefault(position, (name, error))
+    if not found:
+        return set(), []
+    names = [name for name, _ in found.values()]
+    told = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    first = next(iter(found.values()))[1]
+    return set(found), [f"{len(found)} of {len(dataset.version.shards)} shards cannot be looked at ({told}): {first}"]
 
 
 def unusable_problems(dataset: DataSet, position: int, stored: pa.Table) -> Iterator[str]:

@@ -11,8 +11,10 @@ import typer
 from manifests.command_line import new_app, run_app
 from manifests.errors import UserError
 from manifests.target import check_file, check_folder, local_path
+from trainer.codes_command import inversion, semi_supervised, trajectory
 from trainer.evaluation.command import Checkpoint, compare, evaluate
 from trainer.exported import export_folder
+from trainer.information.command import mi
 
 EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
 app = new_app(__doc__)
@@ -111,6 +113,10 @@ def bench_data(
 
 app.command()(evaluate)
 app.command()(compare)
+app.command()(mi)
+app.command()(trajectory)
+app.command()(inversion)
+app.command()(semi_supervised)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from trainer.objective_config import AnyObjective, MocoConfig, StableRepConfig
 PRESETS = Path(__file__).parent / "configs"
 
 
+Space = Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,15 +38,39 @@ class DataConfig(_Section):
     corrupt_budget: int = Field(default=16, ge=0)  # unreadable groups that are replaced before the run gives up
 
 
+class FlowConfig(_Section):
+    space: Space = "rgb"  # that the flow begins from
+    coupling: Literal["additive", "affine"] = "additive"  # additive: keeps volume
+    couplings: int = Field(default=4, ge=1, le=32)
+    hidden: int = Field(default=16, ge=1, le=1024)  # width of the networks within couplings
+    weights: str | None = None  # run or folder with learned views, which stay as they are; default: they are learned
+
+
+class KnobsConfig(_Section):
+    """What of the augmentation is changed: InfoMin's two knobs."""
+
+    crop_area: float | None = Field(default=None, gt=0, le=1)  # least share of the image that a crop shows
+    jitter: float | None = Field(default=None, ge=0, le=2)  # strength of all colour jitter, 1: SimCLR's
+
+
 class EncoderConfig(_Section):
     backbone: str = "resnet18"  # a timm model name
     arguments: dict[str, bool | int | float | str | tuple[int, ...]] = {}  # for that model, as timm takes them
     size_px: int = Field(default=64, ge=8, le=1024)  # side of the square input
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    split: Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv"] | None = (
-        None  # one backbone for its first channel, one for the others
+    split: Literal["rgb", "lab", "yiq", "ycbcr", "ydbdr", "hsv", "flow", "frequency"] | None = (
+        None  # one backbone for its first channel, one for the others; frequency: coarse and fine structure
     )
+    flow: FlowConfig = FlowConfig()  # of split flow
+    blur_px: float = Field(default=1.0, gt=0, le=64)  # of split frequency
+    timed: bool = False  # features are E(x0, t): told a level of noise, for the objective drl
+
+    @model_validator(mode="after")
+    def _one_kind_of_backbone(self) -> EncoderConfig:
+        if self.timed and self.split is not None:
+            raise ValueError("timed and split are two kinds of backbone; expected one of them at most")
+        return self
 
 
 class OptimizerConfig(_Section):
@@ -77,13 +104,14 @@ class RunConfig(_Section):
     log_images: int = Field(default=5_000, ge=1)  # one line of metrics.jsonl each
     checkpoint_images: int = Field(default=50_000, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
-    keep_every_images: int | None = Field(default=None, ge=1)  # also keep checkpoints at multiples of this
+    keep_every_images: int | None = Field(default=None, ge=1)  # also the first at or after each multiple of this
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     probe: ProbeConfig | None = None  # score the encoder while it learns
     skip_budget: int = Field(default=10, ge=0)  # steps in a row that may be non-finite before the run gives up
     augmentation: Literal["simclr", "stablerep", "infomin", "byol", "weak", "none"] = (
         "simclr"  # of every image, on the training device
     )
+    knobs: KnobsConfig = KnobsConfig()  # over the augmentation
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     objective: AnyObjective = StableRepConfig()
@@ -96,6 +124,9 @@ class RunConfig(_Section):
                 f"batch_images to be a multiple of data.views ({self.data.views}), two groups or more, "
                 f"found {self.batch_images}"
             )
+        is_learned = self.encoder.split == "flow" and self.encoder.flow.weights is None
+        if is_learned and self.objective.name != "learned_views":
+            raise ValueError("encoder.split is flow; set encoder.flow.weights, or take the learned_views preset")
         if self.warmup_images > self.images:
             raise ValueError(f"optimizer.warmup_images of at most images ({self.images}), found {self.warmup_images}")
         if isinstance(self.objective, MocoConfig) and self.objective.queue < self.batch_images:

@@ -30,6 +30,8 @@ def build_inputs(batch: Batch, objective: Objective, config: RunConfig, device: 
         labels=batch.labels.repeat_interleave(m).to(device),
         tokens=None if batch.tokens is None else batch.tokens.to(device),
         views=m,
+        targets=None if batch.targets is None else batch.targets.flatten(0, 1).to(device),
+        class_ids=None if batch.class_ids is None else batch.class_ids.flatten().to(device),
     )
 
 

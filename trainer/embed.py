@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,20 +52,26 @@ def embedded(encoder: Encoder, dataset: DataSet) -> Iterator[tuple[pa.Table, pa.
 
 
 @torch.no_grad()
-def embed_images(encoder: Encoder, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def embed_images(encoder: Encoder, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Return the features of images of any size, brought to the encoder's by a centred crop and bicubic resizing.
 
     Shapes: uint8 [H, W, 3] each -> [n, D].
     """
-    features: NDArray[np.float32] = encoder.eval()(prepared(encoder, images)).float().numpy()
+    features: NDArray[np.float32] = encoder.eval()(prepared(encoder, images)).float().cpu().numpy()
     return features
 
 
-def prepared(encoder: Encoder, images: list[NDArray[np.uint8]]) -> torch.Tensor:
-    """Return images of any size as the encoder's input, [n, 3, S, S]."""
-    size = (encoder.preprocessing.size_px,) * 2
-    fitted = [np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC)) for image in images]
-    return encoder.normalize(torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).float() / 255)
+def prepared(encoder: Encoder, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Return images of any size as the encoder's input, [n, 3, S, S], on its device."""
+    device = next(encoder.parameters()).device
+    return encoder.normalize(fitted(images, encoder.preprocessing.size_px).to(device).float() / 255)
+
+
+def fitted(images: Sequence[NDArray[np.uint8]], size_px: int) -> torch.Tensor:
+    """Return images of any size cropped and resized to one, uint8 [n, 3, S, S]."""
+    size = (size_px, size_px)
+    found = [np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC)) for image in images]
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
 def _schema(dimensions: int) -> pa.Schema:

@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learning.augment import normalise
-from learning.colour_spaces import convert
 from manifests.errors import CorruptError, UserError
 from manifests.settings import nearest
 from trainer.config import EncoderConfig
 from trainer.exported import export_folder, read_export_config
+from trainer.splits import Split, build_split, exported_split
+from trainer.timed import TimedBackbone
 
 
 class Preprocessing(NamedTuple):
@@ -34,7 +35,8 @@ class Preprocessing(NamedTuple):
 class Encoder(nn.Module):
     """Maps normalised images to features; with a split, two backbones see a colour space's first and other channels.
 
-    Shapes: [n, 3, size_px, size_px] -> [n, dimensions].
+    With `timed` the features are E(x0, t), and t in [0, 1] is given, or the backbone's default.
+    Shapes: [n, 3, size_px, size_px], [n] -> [n, dimensions].
     """
 
     def __init__(
@@ -42,44 +44,53 @@ class Encoder(nn.Module):
         architecture: str,
         arguments: Mapping[str, Any],
         preprocessing: Preprocessing,
-        split: str | None = None,
+        split: Split | None = None,
+        timed: bool = False,
     ) -> None:
         super().__init__()
         self.architecture, self.arguments = architecture, dict(arguments)
-        self.preprocessing, self.split = preprocessing, split
-        if split is None:
-            self.backbone = _create(architecture, arguments)
+        self.preprocessing, self.cut, self.timed = preprocessing, split, timed
+        self.split = None if split is None else split.name
+        self.backbone: nn.Module
+        if split is not None:
+            self.backbone = SplitBackbone(architecture, arguments, split.channels)
         else:
-            self.backbone = SplitBackbone(architecture, arguments)
-        self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px)
+            model = _create(architecture, arguments)
+            self.backbone = TimedBackbone(model) if timed else model
+        channels = 3 if split is None else sum(split.channels)
+        self.dimensions = _feature_count(self.backbone, architecture, preprocessing.size_px, channels)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images in 0 … 1 as the backbone wants them. Shapes: [n, …, 3, H, W]."""
-        if self.split is not None:
-            return convert(images.flatten(0, -4), self.split).reshape(images.shape)
+        if self.cut is not None:
+            return self.cut.prepared(images.flatten(0, -4)).reshape(images.shape)
         return normalise(images, self.preprocessing.mean, self.preprocessing.std)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.backbone(images)
+    def forward(self, images: Tensor, times: Tensor | None = None) -> Tensor:
+        if self.cut is not None:
+            images = self.cut(images)
+        features: Tensor = self.backbone(images) if times is None else self.backbone(images, times)
         return features
 
 
 class SplitBackbone(nn.Module):
-    """Two backbones with joined features: for the first channel, and for the other two (CMC, arXiv:1906.05849)."""
+    """Two backbones with joined features: for the first channels, and for the others (CMC, arXiv:1906.05849)."""
 
-    def __init__(self, architecture: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, architecture: str, arguments: Mapping[str, Any], channels: tuple[int, int]) -> None:
         super().__init__()
-        self.first = _create(architecture, {**arguments, "in_chans": 1})
-        self.others = _create(architecture, {**arguments, "in_chans": 2})
+        self.channels = channels
+        self.first = _create(architecture, {**arguments, "in_chans": channels[0]})
+        self.others = _create(architecture, {**arguments, "in_chans": channels[1]})
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([self.first(images[:, :1]), self.others(images[:, 1:])], dim=1)
+        first, others = torch.split(images, list(self.channels), dim=1)
+        return torch.cat([self.first(first), self.others(others)], dim=1)
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
     """Return a randomly initialised encoder; torch's generator decides the weights."""
     preprocessing = Preprocessing(config.size_px, config.mean, config.std)
-    return Encoder(config.backbone, config.arguments, preprocessing, config.split)
+    return Encoder(config.backbone, config.arguments, preprocessing, build_split(config), config.timed)
 
 
 def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, Preprocessing]:
@@ -89,7 +100,7 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     Raises: UserError saying what the folder lacks; CorruptError for weights that do not fit their config.
     """
     folder = export_folder(Path(source))
-    encoder = encoder_from_config(read_export_config(folder))
+    encoder = encoder_from_config(read_export_config(folder), folder)
     if trained:
         try:
             encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
@@ -100,11 +111,12 @@ def load_encoder(source: str | Path, *, trained: bool = True) -> tuple[Encoder, 
     return encoder.eval(), encoder.preprocessing
 
 
-def encoder_from_config(config: Mapping[str, Any]) -> Encoder:
-    """Build the architecture that a timm `config.json` describes, with fresh weights."""
+def encoder_from_config(config: Mapping[str, Any], folder: Path) -> Encoder:
+    """Build the architecture that the folder's timm `config.json` describes, with fresh weights behind its split."""
     pixels = config["pretrained_cfg"]
     preprocessing = Preprocessing(int(pixels["input_size"][-1]), tuple(pixels["mean"]), tuple(pixels["std"]))
-    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing, config.get("split"))
+    split, timed = exported_split(config, folder), bool(config.get("timed"))
+    return Encoder(config["architecture"], config.get("model_args", {}), preprocessing, split, timed)
 
 
 def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -118,12 +130,12 @@ def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def _feature_count(backbone: nn.Module, architecture: str, size_px: int) -> int:
+def _feature_count(backbone: nn.Module, architecture: str, size_px: int, channels: int) -> int:
     """Width of the features, from one blank image: what timm reports is not what every family returns."""
     was_training = backbone.training
     try:
         with torch.no_grad():
-            features = backbone.eval()(torch.zeros(1, 3, size_px, size_px))
+            features = backbone.eval()(torch.zeros(1, channels, size_px, size_px))
     except (AssertionError, RuntimeError) as error:
         raise UserError(
             f"{architecture} cannot take {size_px} px images: {_first_line(error)}; "

@@ -1,6 +1,7 @@
 """Write an encoder as a folder that timm loads by itself, and believe it only after reloading and comparing.
 
 model.safetensors + config.json   `timm.create_model("local-dir:FOLDER", pretrained=True)`
+flow.safetensors + flow.json      the learned change of colours that the encoder's split begins with, if it has one
 heads.safetensors                 the objective's other weights (projection heads), by their names in training
 viewmill.json                     what made it: data roots, config, images seen; the metadata of the weights has it too
 README.md                         the card: what it is and how to load it, for people and model hubs
@@ -20,16 +21,19 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from learning.checkpoint import load_newest, save_tensors
+from learning.checkpoint import save_tensors
 from manifests.errors import UserError, explained
 from trainer.card import readme
-from trainer.config import parse_config
+from trainer.config import RunConfig, parse_config
 from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder, SplitBackbone, load_encoder
+from trainer.flow_file import write_flow
 from trainer.monitor import read_lines
 from trainer.objectives import build_objective
 from trainer.objectives.objective import Objective
-from trainer.run import read_pinned
+from trainer.run import newest_checkpoint, read_pinned
+from trainer.splits import FlowSplit
+from trainer.timed import TimedBackbone
 
 _TOLERANCE = 1e-5  # same weights, same machine: anything above is another network
 
@@ -49,6 +53,8 @@ def export(objective: Objective, folder: Path, provenance: Mapping[str, Any]) ->
             described, weights = timm_config(encoder), _contiguous(encoder.backbone.state_dict())
             save_tensors(weights, part / "model.safetensors", {"viewmill": _identity(provenance)})
             save_tensors(_heads(objective), part / "heads.safetensors")
+            if isinstance(encoder.cut, FlowSplit):
+                write_flow(part, encoder.cut.learned, {"made_by": dict(provenance)})
             _write_json(part / "config.json", described)
             _write_json(part / "viewmill.json", provenance)
             count = sum(parameter.numel() for parameter in encoder.backbone.parameters())
@@ -66,11 +72,11 @@ def export_run(run: Path, out: Path) -> int:
     Raises: UserError if the folder is no run or has no checkpoint yet.
     """
     saved = read_pinned(run)
-    found = load_newest(run / "checkpoints")
+    found = newest_checkpoint(run / "checkpoints")
     if found is None:
         raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
     images_seen, state = found
-    config = parse_config(saved["config"], str(run)).model_copy(update={"init": None})
+    config = without_sources(parse_config(saved["config"], str(run)))
     objective = build_objective(config, DataFacts(**saved["data_facts"]))
     objective.load_state_dict(state["ema"] or state["objective"])
     scores = last_scores(run / "metrics.jsonl", images_seen)
@@ -78,10 +84,17 @@ def export_run(run: Path, out: Path) -> int:
     return images_seen
 
 
+def without_sources(config: RunConfig) -> RunConfig:
+    """Return the config without the files that a run began with: a checkpoint holds what it took from them."""
+    flow = config.encoder.flow.model_copy(update={"weights": None})
+    encoder = config.encoder.model_copy(update={"flow": flow})
+    return config.model_copy(update={"init": None, "encoder": encoder})
+
+
 def timm_config(encoder: Encoder) -> dict[str, Any]:
     """Describe an encoder as timm's `config.json` does, with the preprocessing that it was trained with."""
     pixels = encoder.preprocessing
-    model = encoder.backbone.first if isinstance(encoder.backbone, SplitBackbone) else encoder.backbone
+    model = _timms(encoder.backbone)
     known = cast(dict[str, Any], model.pretrained_cfg)
     pretrained = {
         "tag": "viewmill",
@@ -103,9 +116,17 @@ def timm_config(encoder: Encoder) -> dict[str, Any]:
         "num_features": encoder.dimensions,
         "global_pool": _pool(model),
         "model_args": {**encoder.arguments},
-        **({"split": encoder.split} if encoder.split else {}),
+        **(encoder.cut.described() if encoder.cut else {}),
+        **({"timed": True} if encoder.timed else {}),
         "pretrained_cfg": pretrained,
     }
+
+
+def _timms(backbone: nn.Module) -> nn.Module:
+    """The network that timm made, or the first of two."""
+    if isinstance(backbone, SplitBackbone):
+        return backbone.first
+    return cast(nn.Module, backbone.model) if isinstance(backbone, TimedBackbone) else backbone
 
 
 def last_scores(metrics: Path, images_seen: int) -> dict[str, float]:
@@ -139,16 +160,20 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def _as_read(encoder: Encoder, folder: Path) -> tuple[nn.Module, nn.Module]:
+    """The network and its export, by timm where timm can: it knows neither two backbones nor times."""
+    if encoder.split is None and not encoder.timed:
+        return encoder.backbone, timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return encoder, load_encoder(folder)[0]
+
+
 def _check_reload(encoder: Encoder, folder: Path) -> None:
     """Compare features of the reloaded network with this one's on images that no batch statistics touch."""
-    is_timms = encoder.split is None  # timm knows nothing of two backbones
-    reloaded = (
-        timm.create_model(f"local-dir:{folder}", pretrained=True) if is_timms else load_encoder(folder)[0].backbone
-    )
+    network, reloaded = _as_read(encoder, folder)
     size = encoder.preprocessing.size_px
     images = torch.linspace(-1, 1, 2 * 3 * size * size).view(2, 3, size, size)
     with torch.no_grad():
-        mine = encoder.backbone.cpu().eval()(images)
+        mine = network.cpu().eval()(images)
         difference = (mine - reloaded.eval()(images)).abs().max().item()
     if not difference <= _TOLERANCE:
         raise RuntimeError(f"{folder}: the reloaded encoder's features differ by {difference:.2g}, above {_TOLERANCE}")

@@ -1,25 +1,29 @@
 """A run whose home is a bucket: worked on in a local folder, mirrored after every save, taken up on any machine.
 
-Objects are never overwritten. A checkpoint counts once its DONE is in the bucket, which is put last and deleted first;
-an encoder once its viewmill.json does. Metrics travel as metrics/<checkpoint>.jsonl, put before the checkpoint.
-Every node has a local twin, and all begin with the main process's newest checkpoint; only that process puts.
+A checkpoint counts once its DONE is in the bucket, which is put last and deleted first; an encoder once its
+viewmill.json does; what counts is never overwritten. Metrics travel as metrics/<checkpoint>.jsonl, put before it.
+Every node has a local twin, and all begin with the main process's newest whole checkpoint; only that process puts.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from learning.checkpoint import fault, kept_for_good
 from learning.gather import all_reduce_sum
 from manifests.cache import ShardCache
-from manifests.errors import StoreError, UserError
+from manifests.errors import CorruptError, StoreError, UserError
 from manifests.store import Store
 
+_LOG = logging.getLogger(__name__)
 _DONE = "DONE"
 _CHECKPOINT_FILES = ("state.json", "tensors.safetensors", _DONE)
 _ENCODER_MARK = "viewmill.json"
@@ -30,22 +34,26 @@ class Mirror:
 
     def __init__(self, url: str, *, keep_last: int = 2, keep_every_images: int | None = None) -> None:
         self._keep_last, self._keep_every = keep_last, keep_every_images
+        self._broken: set[str] = set()  # checkpoints of the bucket that count for nothing
         self._store = Store.open(url, create=True)
-        name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:32]
+        self.url = url.rstrip("/")
+        name = hashlib.sha256(self.url.encode()).hexdigest()[:32]
         self.folder = ShardCache.default().folder / "runs" / name
 
     def pull(self) -> None:
-        """Bring what the bucket has and this machine lacks: config, newest checkpoint, metrics, encoder.
+        """Bring what the bucket has and this machine lacks: config, newest whole checkpoint, metrics, encoder.
 
-        Raises: StoreError where the bucket cannot be reached.
+        Raises: CorruptError where there are checkpoints, here or there, and none is whole; StoreError where the bucket
+            cannot be reached.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._get("config.json")
-        newest = self._newest()
-        if newest is not None and newest not in self._local_checkpoints():
-            self._get_metrics(newest)  # before DONE, without which all of this is done once more
-            for file in _CHECKPOINT_FILES:
-                self._get(f"checkpoints/{newest}/{file}")
+        known = sorted({*self._local_checkpoints(), *self._done()}, reverse=True)
+        if known and not any(self._has_whole(name) for name in known):  # the newest first, no further than needed
+            raise CorruptError(
+                f"{self._store.url}/checkpoints: none of the {len(known)} checkpoints there and in {self.folder} is "
+                "whole; restore one from a backup, or choose another --out to start over"
+            )
         encoder = [name for name, _ in self._store.list("encoder")]
         if f"encoder/{_ENCODER_MARK}" in encoder:
             for name in sorted(encoder, key=lambda one: one.endswith(_ENCODER_MARK)):
@@ -57,26 +65,57 @@ class Mirror:
         Raises: StoreError where the bucket cannot be reached; UserError where it cannot be written.
         """
         self._put("config.json")
-        newest = self._newest() or ""
+        newest = max(self._done(), default="")
         here = [name for name in self._local_checkpoints() if name > newest]
-        if here and (self.folder / "metrics.jsonl").is_file():
-            data = (self.folder / "metrics.jsonl").read_bytes()
-            self._store.put_bytes(data, f"metrics/{here[-1]}.jsonl")
         for name in here:
-            for file in _CHECKPOINT_FILES:
-                self._put(f"checkpoints/{name}/{file}")
+            self._put_checkpoint(name, with_metrics=name == here[-1])
         self._drop(self._old())
-        encoder = self.folder / "encoder"
-        for path in sorted(encoder.glob("*"), key=lambda one: one.name == _ENCODER_MARK):
+        self._put_encoder()
+
+    def _put_checkpoint(self, name: str, *, with_metrics: bool) -> None:
+        self._drop([name])  # what a killed machine left of it may differ in its bits, and would be kept
+        metrics = self.folder / "metrics.jsonl"
+        if with_metrics and metrics.is_file():
+            self._store.put_bytes(metrics.read_bytes(), f"metrics/{name}.jsonl")
+        for file in _CHECKPOINT_FILES:
+            self._put(f"checkpoints/{name}/{file}")
+        self._broken.discard(name)
+
+    def _put_encoder(self) -> None:
+        here = sorted((self.folder / "encoder").glob("*"), key=lambda one: one.name == _ENCODER_MARK)
+        if not here or self._store.exists(f"encoder/{_ENCODER_MARK}"):
+            return
+        for name, _ in self._store.list("encoder"):  # as above
+            self._store.delete(name)
+        for path in here:
             self._put(f"encoder/{path.name}")
 
     def _old(self) -> list[str]:
-        there = self._remote_checkpoints()[: -self._keep_last]
-        return [name for name in there if not self._keep_every or _images_seen(name) % self._keep_every]
+        """Name what is not kept: whole ones by the rule, others once there is a newer whole one."""
+        there, whole = self._remote_checkpoints(), self._done()
+        kept = kept_for_good(map(_images_seen, whole), self._keep_every)
+        passed = [name for name in there if name < max(whole, default="") and name not in whole[-self._keep_last :]]
+        return [name for name in passed if name not in whole or _images_seen(name) not in kept]
 
-    def _newest(self) -> str | None:
-        whole = [name for name in self._remote_checkpoints() if self._store.exists(f"checkpoints/{name}/{_DONE}")]
-        return whole[-1] if whole else None
+    def _done(self) -> list[str]:
+        """Name the bucket's checkpoints that count, the oldest first."""
+        there = [name for name in self._remote_checkpoints() if name not in self._broken]
+        return [name for name in there if self._store.exists(f"checkpoints/{name}/{_DONE}")]
+
+    def _has_whole(self, name: str) -> bool:
+        """Say whether a checkpoint is whole here, brought from the bucket if need be."""
+        folder = self.folder / "checkpoints" / name
+        if _is_whole(folder, str(folder)):
+            return True
+        if name not in self._done():
+            return False
+        self._get_metrics(name)  # before DONE, without which all of this is done once more
+        for file in _CHECKPOINT_FILES:
+            self._get(f"checkpoints/{name}/{file}")
+        if _is_whole(folder, f"{self._store.url}/checkpoints/{name}"):
+            return True
+        self._broken.add(name)
+        return False
 
     def _remote_checkpoints(self) -> list[str]:
         return [name for name in Store.open(f"{self._store.url}/checkpoints", create=True).folders() if _is_one(name)]
@@ -136,6 +175,17 @@ def _together(actions: Sequence[Callable[[], None]], device: torch.device) -> No
         raise failure
     if failures:
         raise StoreError("another process could not bring the run from its bucket; its own message says why")
+
+
+def _is_whole(folder: Path, where: str) -> bool:
+    """Say whether a checkpoint may be gone on from; what is broken is said, and not kept."""
+    found = fault(folder)
+    if found is None:
+        return True
+    if (folder / _DONE).exists():
+        _LOG.warning("skipped the checkpoint %s: %s", where, found)
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
 
 
 def _is_one(name: str) -> bool:

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from manifests.errors import explained
 from manifests.target import replaced
+from trainer.collapse import code_warnings
 from trainer.config import RunConfig
+from trainer.view_warnings import view_warnings
 
 _COLLAPSED_STD = 0.1  # of 1 for embeddings spread over the sphere
 _COLLAPSED_RANK = 2.0  # of as many as there are dimensions
@@ -175,7 +177,7 @@ def warnings(line: Mapping[str, Any], *, workers: int, cores: int) -> list[str]:
     if line["data_wait_fraction"] > _STARVED_FRACTION:
         share = f"training waits for data {line['data_wait_fraction']:.0%} of the time"
         found.append(f"{share}: {workers} data.workers on {cores} cores{_starved_by(workers, cores)}")
-    return found
+    return found + code_warnings(line) + view_warnings(line)
 
 
 def _starved_by(workers: int, cores: int) -> str:

@@ -33,9 +33,19 @@ class SimClrConfig(ContrastiveConfig):
     name: Literal["simclr"] = "simclr"
 
 
+class PatchesConfig(ContrastiveConfig):
+    name: Literal["patches"] = "patches"
+    whole_px: int = Field(default=64, ge=8, le=4096)  # side of the image that two patches of encoder.size_px are cut of
+    distance_px: int = Field(default=16, ge=0)  # from one to the other, along one axis
+
+
 class SupConConfig(ContrastiveConfig):
     name: Literal["supcon"] = "supcon"
     positives: Literal["label", "group"] = "label"
+
+    @property
+    def reads_labels(self) -> bool:
+        return self.positives == "label"
 
 
 class StableRepConfig(ContrastiveConfig):
@@ -155,8 +165,68 @@ class SynClrConfig(ProjectionConfig):
     teacher_temperature: float = Field(default=0.05, gt=0)
 
 
+class LearnedViewsConfig(ProjectionConfig):
+    name: Literal["learned_views"] = "learned_views"
+    temperature: float = Field(default=0.07, gt=0)
+    information_weight: float = Field(default=1.0, ge=0)  # 0: the flow learns from labels alone
+    label_weight: float = Field(default=1.0, ge=0)  # 0: from nothing but hiding
+    label_fraction: Share = 1.0  # of things whose label the flow may see
+    flow_rate: float = Field(default=5.0, gt=0)  # learning rate of the flow, in those of the encoders
+    least_nats: float = Field(default=0.5, ge=0)  # I_NCE below which the views share too little
+    guard: bool = True  # make the flow give way there; without, it is only said
+
+    @model_validator(mode="after")
+    def _flow_learns(self) -> LearnedViewsConfig:
+        if not self.information_weight and not self.label_weight:
+            raise ValueError("information_weight and label_weight are 0; expected one above it")
+        return self
+
+    @property
+    def reads_labels(self) -> bool:
+        return self.label_weight > 0
+
+
 class SupervisedConfig(_Section):
     name: Literal["supervised"] = "supervised"
+
+    @property
+    def reads_labels(self) -> bool:
+        return True
+
+
+class ScoreNetConfig(_Section):
+    width: int = Field(default=16, ge=8)  # channels of the first level
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 2, 2), min_length=1, max_length=6)  # of it, a level each
+    blocks: int = Field(default=2, ge=1, le=8)  # of each level
+
+
+class CodedConfig(_Section):
+    dimensions: int = Field(default=128, ge=1)  # width of the code
+    regularisation: Literal["none", "l1", "kl"] = "none"  # of the code; kl: it is drawn from a normal law
+    weight: float = Field(default=1e-5, ge=0)  # of the regularisation, beside a loss that is summed over an image
+    net: ScoreNetConfig = ScoreNetConfig()
+    data_std: float = Field(default=0.5, gt=0)  # of normalised pixels, roughly
+
+
+class DrlConfig(CodedConfig):
+    name: Literal["drl"] = "drl"
+    sde: Literal["ve", "vp"] = "ve"  # exploding or preserved variance
+    levels: Literal["time", "sigma"] = "time"  # what is drawn uniformly
+    sigma_max: float = Field(default=50.0, gt=0.01)  # of ve, whose least is 0.01
+    mixup: bool = False  # the encoder sees two images mixed; the one that is denoised counts by its share
+
+
+class AutoencoderConfig(CodedConfig):
+    name: Literal["autoencoder"] = "autoencoder"
+
+
+class InvertConfig(_Section):
+    name: Literal["invert"] = "invert"
+    target: str = Field(
+        default="latent", pattern=r"^(latent|edit_vector|alphas|x_\w+)$"
+    )  # column of the rows that is guessed; x_…: one of the maker's own, such as w
+    conditional: bool = False  # guess the class that the generator was asked for as well
+    class_weight: float = Field(default=1.0, ge=0)
 
 
 AnyObjective = Annotated[
@@ -174,6 +244,11 @@ AnyObjective = Annotated[
     | SynClrConfig
     | SimSiamConfig
     | ByolConfig
-    | SupervisedConfig,
+    | LearnedViewsConfig
+    | PatchesConfig
+    | SupervisedConfig
+    | DrlConfig
+    | AutoencoderConfig
+    | InvertConfig,
     Field(discriminator="name"),
 ]

@@ -35,7 +35,8 @@ def export_onnx(folder: Path) -> float:
     """Write an exported encoder's backbone as encoder.onnx beside it, and return the largest difference on reloading.
 
     Input `images`: normalised, float32 [n, 3, S, S] with any n; output `features` [n, D].
-    Raises: UserError without the packages; RuntimeError when what is reloaded is another network.
+    Raises: UserError without the packages, or for an architecture that torch cannot write; RuntimeError when what is
+        reloaded is another network.
     """
     check_installed()
     encoder, _ = load_encoder(folder)
@@ -50,15 +51,19 @@ def export_onnx(folder: Path) -> float:
 
 
 def _write(encoder: Encoder, images: torch.Tensor, path: Path, metadata: Mapping[str, str]) -> None:
-    program: Any = torch.onnx.export(
-        encoder.backbone,
-        (images,),
-        dynamo=True,
-        input_names=["images"],
-        output_names=["features"],
-        dynamic_shapes=({0: torch.export.Dim("images")},),
-        verbose=False,
-    )
+    try:
+        program: Any = torch.onnx.export(
+            encoder.backbone,
+            (images,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes=({0: torch.export.Dim("images")},),
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise UserError(f"--onnx: torch cannot write {encoder.architecture}: {reason}; leave --onnx out") from error
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces, with the paths of this machine
     program.model.metadata_props.update(metadata)

@@ -38,10 +38,11 @@ from trainer.objectives.inputs import Inputs
 from trainer.objectives.objective import Report
 from trainer.objectives.reports import effective_rank
 from trainer.probe import open_probe
-from trainer.run import Run, open_run
+from trainer.run import Run, newest_checkpoint, open_run
 from trainer.sharded import check_wrapped
 from trainer.state import TrainingState
 from trainer.stream import Stream
+from trainer.targets import read_targets
 from trainer.track import check_installed, tracking
 
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -60,11 +61,13 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
     check_launch(accelerator.num_processes, os.environ)
     mirror = open_mirror(config, str(out), accelerator)
-    run = open_run(Path(out) if mirror is None else mirror.folder, config, urls)
+    run = open_run(Path(out), config, urls) if mirror is None else open_run(mirror.folder, config, urls, mirror.url)
     if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
     stream, facts = open_stream(run, accelerator)
-    state = TrainingState(config, accelerator.device, facts)
+    run.check(facts)
+    begins = config if not run.has_checkpoint else config.model_copy(update={"init": None})  # which may be gone
+    state = TrainingState(begins, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
     with only_writer(run.folder) if accelerator.is_main_process else nullcontext():
@@ -75,7 +78,7 @@ def begin_or_go_on(
     run: Run, state: TrainingState, stream: Stream, facts: DataFacts, accelerator: Accelerator, mirror: Mirror | None
 ) -> bool:
     """Train from the run's newest checkpoint, or from nothing, and export what was learned."""
-    if (found := checkpoint.load_newest(run.checkpoints)) is not None:
+    if (found := newest_checkpoint(run.checkpoints)) is not None:
         state.load(*found)
     check_same_start(state.images_seen, accelerator.device, str(run.folder))
     stream.start_groups = state.images_seen // run.config.data.views
@@ -157,6 +160,7 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
     text: TextConfig | None = getattr(config.objective, "text", None)
     tokenizer = open_tokenizer(text) if text else None
     datasets, weights = mixture(run.datasets, config.data.weights)
+    targets = read_targets(datasets, wanted) if (wanted := getattr(config.objective, "target", None)) else None
     stream = Stream(
         datasets,
         batch_groups=config.batch_groups,
@@ -170,8 +174,13 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         captions=[captions(one, tokenizer, text.context) for one in datasets] if tokenizer and text else None,
+        targets=targets,
     )
-    return stream, DataFacts(stream.stored_images, stream.classes, tokenizer.vocabulary if tokenizer else 0)
+    if getattr(config.objective, "reads_labels", False):
+        stream.check_labels()
+    read = (tokenizer.vocabulary, tokenizer.name) if tokenizer else (0, "")
+    guessed = (*targets.moments(), targets.classes) if targets else ()
+    return stream, DataFacts(stream.stored_images, stream.classes, *read, *guessed)
 
 
 def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device: torch.device) -> dict[str, Any]:

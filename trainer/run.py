@@ -13,21 +13,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from learning.checkpoint import CheckpointError, load_newest
 from manifests.checkout import code_commit
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
+from manifests.shard import file_sha256
 from manifests.takedown import check_not_taken_down
 from manifests.target import replaced
 from trainer.config import RunConfig, check_same, parse_config
 from trainer.data_facts import DataFacts
+from trainer.exported import export_folder
 from trainer.order import ORDER_VERSION
+
+_INIT = "init_sha256"
 
 
 class Run:
     """A run folder whose pinned facts agree with the config and the data at hand."""
 
-    def __init__(self, folder: Path, config: RunConfig, datasets: Sequence[DataSet]) -> None:
+    def __init__(self, folder: Path, config: RunConfig, datasets: Sequence[DataSet], home: str | None = None) -> None:
         self.folder = folder
+        self.home = home or str(folder.resolve())  # a bucket's URL is the same on every machine
         self.config = config
         self.datasets = list(datasets)
 
@@ -44,8 +50,24 @@ class Run:
         return self.folder / "encoder"
 
     @property
+    def has_checkpoint(self) -> bool:
+        return any(self.checkpoints.glob("ckpt-*/DONE"))
+
+    @property
     def is_finished(self) -> bool:
         return self.encoder.is_dir()
+
+    def check(self, facts: DataFacts) -> None:
+        """Compare facts with those that the run began with; a tokenizer's file may have changed since.
+
+        Raises: ConflictError with a key-by-key difference.
+        """
+        if (self.folder / "config.json").is_file():
+            pinned, now = read_pinned(self.folder), facts.to_dict()
+            saved = pinned.get("data_facts", {})
+            check_same({"data": saved}, {"data": {key: now[key] for key in saved}}, str(self.folder))
+            if not self.has_checkpoint:  # else what it began with may be gone
+                check_same({key: pinned[key] for key in pinned.keys() & {_INIT}}, self._beginning(), str(self.folder))
 
     def pin(self, facts: DataFacts) -> None:
         """Write config.json if this is the run's first start.
@@ -61,27 +83,33 @@ class Run:
                 "data_facts": facts.to_dict(),
                 "order_version": ORDER_VERSION,
                 "code": code_commit(),
+                **self._beginning(),
             }
             with replaced(path) as part:
                 part.write_text(json.dumps(pinned, indent=2) + "\n")
 
+    def _beginning(self) -> dict[str, str]:
+        """The hash of the weights that it begins with, where it is given some."""
+        source = self.config.init
+        return {} if source is None else {_INIT: file_sha256(export_folder(Path(source)) / "model.safetensors")}
 
-def open_run(folder: Path, config: RunConfig, urls: Sequence[str]) -> Run:
-    """Open a run to start or go on: with the versions of the data that it began with.
+
+def open_run(folder: Path, config: RunConfig, urls: Sequence[str], home: str | None = None) -> Run:
+    """Open a run to start or go on, with the versions of the data that it began with; `home` is its bucket's URL.
 
     Raises: ConflictError with a key-by-key difference if the folder holds another run, or if groups of the data were
     taken down since; UserError for the data's faults.
     """
     if not (folder / "config.json").is_file():
         _check_free(folder)
-        return Run(folder, config, _usable([open_dataset(url) for url in urls]))
+        return Run(folder, config, _usable([open_dataset(url) for url in urls]), home)
     saved = read_pinned(folder)
     before = parse_config(saved["config"], f"{folder}/config.json")
     check_same({"config": before.identity()}, {"config": config.identity()}, str(folder))
     check_same({"order_version": saved["order_version"]}, {"order_version": ORDER_VERSION}, str(folder))
     check_same({"data sets": len(saved["roots"])}, {"data sets": len(urls)}, str(folder))
-    reopened = [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)]
-    return Run(folder, config, _usable(reopened))
+    datasets = [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)]
+    return Run(folder, config, _usable(datasets), home)
 
 
 def _usable(datasets: list[DataSet]) -> list[DataSet]:
@@ -89,6 +117,17 @@ def _usable(datasets: list[DataSet]) -> list[DataSet]:
     for dataset in datasets:
         check_not_taken_down(dataset)
     return datasets
+
+
+def newest_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """Return (images_seen, state) of the newest whole checkpoint, None where none was finished yet.
+
+    Raises: CorruptError where those that were are all broken.
+    """
+    try:
+        return load_newest(folder)
+    except CheckpointError as error:
+        raise CorruptError(str(error)) from None
 
 
 def read_pinned(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from learning.ema import Ema
-from learning.guard import FiniteGuard
+from learning.guard import FiniteGuard, RunningStatistics
 from learning.schedule import ema_decay, warmup_cosine
 from trainer.begin import begin_with, checkpoint_activations
 from trainer.config import RunConfig
@@ -44,6 +44,7 @@ class TrainingState:
         self.optimizer = build_optimizer(self.objective, config.optimizer, config.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.guard = FiniteGuard(config.skip_budget)
+        self.statistics = RunningStatistics(self.objective)
 
     @property
     def exported(self) -> Objective:
@@ -78,6 +79,7 @@ class TrainingState:
             self.scaler.step(self.optimizer)
             self.objective.after_step(self.images_seen)
             self._average()
+        self.statistics.settle(keep=taken)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norm if taken else None
@@ -103,6 +105,7 @@ class TrainingState:
             self.ema.load_state_dict(parts_like(state["ema"], self.ema.module))
         self.guard.load_state_dict(state["guard"])
         self.scaler.load_state_dict(state["scaler"])
+        self.statistics.settle(keep=True)
 
     def _average(self) -> None:
         if self.ema is not None and self.config.ema_half_life_images is not None:

@@ -7,10 +7,12 @@ group once an epoch. A group that cannot be read is replaced by the one a global
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise, zip_longest
 from threading import Lock
 from typing import NamedTuple
 
@@ -23,7 +25,9 @@ from manifests.errors import CorruptError, UserError
 from trainer.buffers import Buffers
 from trainer.decode import decode_into
 from trainer.order import Order, choose_views, rank_part
+from trainer.targets import Targets
 
+_LOG = logging.getLogger(__name__)
 _SUBSTITUTES = 8  # batches looked ahead for a readable group
 _PART_GROUPS = 64  # of a batch that one worker fills at a time
 _PARTS_AHEAD = 2  # per worker
@@ -38,6 +42,8 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # int64 [b], −1 where there is none
     rows: torch.Tensor  # int64 [b, m], each image's place among all images that the data sets hold
     tokens: torch.Tensor | None  # int64 [b, L], the groups' captions, where the stream was given them
+    targets: torch.Tensor | None = None  # float32 [b, m, T], what made each image, where the stream was given it
+    class_ids: torch.Tensor | None = None  # int64 [b, m], with targets: the class that was asked for, −1 for none
 
 
 class _Draft(NamedTuple):
@@ -78,8 +84,9 @@ class Stream:
         world: int = 1,
         corrupt_budget: int = 16,
         captions: Sequence[NDArray[np.int32]] | None = None,
+        targets: Targets | None = None,
     ) -> None:
-        self.captions = captions
+        self.captions, self.targets = captions, targets
         self.datasets = list(datasets)
         self._indexes = [dataset.groups() for dataset in self.datasets]
         _check(self.datasets, self._indexes, batch_groups, views, world)
@@ -108,6 +115,22 @@ class Stream:
     def classes(self) -> int:
         """Count the labels: one more than the largest."""
         return 1 + max(int(index.label.max()) for index in self._indexes)
+
+    def check_labels(self) -> None:
+        """Refuse labels that are numbers of different things: they are compared by number over all data sets.
+
+        Raises: UserError naming the first label that differs.
+        """
+        labelled = [one for one, index in zip(self.datasets, self._indexes, strict=True) if (index.label >= 0).any()]
+        for first, other in pairwise(labelled):
+            names = [one.version.label_names for one in (first, other)]
+            for number, (mine, theirs) in enumerate(zip_longest(*names)):
+                if mine != theirs:
+                    raise UserError(
+                        f"label {number} is {_named(mine)} in {first.url} and {_named(theirs)} in {other.url}: labels "
+                        "are matched by number; mix data sets with the same label_names, or take an objective that "
+                        "reads none"
+                    )
 
     def __iter__(self) -> Generator[Batch]:
         pending: deque[tuple[_Draft, list[Future[None]]]] = deque()
@@ -196,13 +219,16 @@ class Stream:
 
     def _finished(self, draft: _Draft) -> Batch:
         first = np.array(self._first_rows)[draft.dataset] + draft.group * np.array(self._stored_views)[draft.dataset]
+        rows = first[:, None] + draft.views  # [b, m]
         return Batch(
             images=torch.from_numpy(draft.images),  # [b, m, H, W, 3]
             ids=torch.from_numpy(self._column("positive_id", draft)),
             positions=torch.from_numpy(draft.positions),
             labels=torch.from_numpy(self._column("label", draft)),
-            rows=torch.from_numpy(first[:, None] + draft.views),  # [b, m]
+            rows=torch.from_numpy(rows),
             tokens=None if self.captions is None else self._tokens(self.captions, draft),
+            targets=None if self.targets is None else torch.from_numpy(self.targets.values[rows]),
+            class_ids=None if self.targets is None else torch.from_numpy(self.targets.class_ids[rows]),
         )
 
     def _column(self, name: str, draft: _Draft) -> NDArray[np.int64]:
@@ -219,6 +245,8 @@ class Stream:
 
     def _note_unreadable(self, key: str, reason: str) -> None:
         with self._lock:
+            if key not in self.unreadable:
+                _LOG.warning("group %s is unreadable, another one stands in: %s", key, reason)
             self.unreadable[key] = reason
             if len(self.unreadable) > self.corrupt_budget:
                 raise UserError(
@@ -243,6 +271,10 @@ def _check(
     groups = sum(len(index.offsets) for index in indexes)
     if groups < batch_groups:
         raise UserError(f"a batch of {batch_groups} groups is larger than the data ({groups}); choose smaller batches")
+
+
+def _named(label: str | None) -> str:
+    return "without a name" if label is None else repr(label)
 
 
 def _shard_sizes(index: GroupIndex) -> list[int]:

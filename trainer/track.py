@@ -42,6 +42,13 @@ def tracking(run: Run, images_seen: int, *, is_writer: bool) -> Iterator[Track]:
             tracker.finish()
 
 
+def named(run: Run) -> tuple[str, str]:
+    """Return a run's title and identity: the same on every machine that goes on with it."""
+    pinned = read_pinned(run.folder)
+    identity = sha256_hex(canonical_json([run.home, pinned["config"], pinned["roots"]]))[:12]
+    return f"{run.home.rpartition('/')[2]}-{identity}", identity
+
+
 def _log(trackers: Sequence[GeneralTracker], line: Mapping[str, Any]) -> None:
     values = {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
     step = int(values.pop("images_seen"))
@@ -63,9 +70,8 @@ def _tracker(name: str, run: Run, images_seen: int) -> GeneralTracker:
     """What goes on after a kill goes on here: one run each, in which later values replace those past the checkpoint."""
     if name == "tensorboard":
         return TensorBoardTracker("tensorboard", run.folder, purge_step=images_seen + 1)
-    pinned = read_pinned(run.folder)
-    identity = sha256_hex(canonical_json([str(run.folder.resolve()), pinned["config"], pinned["roots"]]))[:12]
-    settings = {"name": f"{run.folder.name}-{identity}", "config": pinned["config"], "resume": "allow"}
+    title, identity = named(run)
+    settings = {"name": title, "config": read_pinned(run.folder)["config"], "resume": "allow"}
     if name == "wandb":
         return WandBTracker(PROJECT, id=identity, dir=str(run.folder), **settings)
     return TrackioTracker(PROJECT, **settings)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 
 from learning import loop
+from learning.checkpoint import CheckpointError
+from manifests.errors import CorruptError
 from manifests.target import only_writer
 
 
@@ -35,10 +37,14 @@ def train(
 ) -> None:
     """Train to the schedule's end, from the newest checkpoint under `out` if there is one; SIGTERM saves and stops.
 
-    Raises: KeyboardInterrupt when stopped early; ConflictError while another process trains here.
+    Raises: KeyboardInterrupt when stopped early; ConflictError while another process trains here; CorruptError where
+        no checkpoint is whole any more.
     """
     with only_writer(out):
-        loop.train(Descent(objective), schedule, out, say, preview)
+        try:
+            loop.train(Descent(objective), schedule, out, say, preview)
+        except CheckpointError as error:
+            raise CorruptError(f"{out}: {error}") from None
 
 
 class Descent:

@@ -20,11 +20,13 @@ from factory.gan.data import open_pictures
 from factory.gan.folder import write_folder
 from factory.gan.learner import GanLearner
 from factory.gan.sampling import grid
+from factory.numerics import pick_device
 from factory.recipe import difference
 from learning import loop
+from learning.checkpoint import CheckpointError
 from learning.guard import NonFiniteError
 from manifests.checkout import code_commit
-from manifests.errors import ConflictError, UserError
+from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.target import check_folder, only_writer, replaced
 
 Say = Callable[[str], None]
@@ -37,7 +39,7 @@ class Run:
 
     def __init__(self, url: str, out: Path, config: GanConfig, say: Say) -> None:
         self.out, self.config, self.say = out, config, say
-        self.device = _device(config.device)
+        self.device = torch.device(pick_device(config.device, learns=True))
         torch.set_num_threads(config.threads)
         pinned = _pinned(out)
         self.training, self.unseen = open_pictures(
@@ -84,6 +86,8 @@ class Run:
             images_seen = loop.train(self.learner, self.config.schedule, self.out / "training", self._tell, self._keep)
         except NonFiniteError as error:
             raise UserError(f"{self.out}: training diverged: {error}") from None
+        except CheckpointError as error:
+            raise CorruptError(f"{self.out}: {error}") from None
         self._measure(images_seen)
         self._write(images_seen)
 
@@ -163,9 +167,3 @@ def _pinned(out: Path) -> dict[str, Any]:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} exists and is no run of train-gan: choose a new or empty folder")
     return {}
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

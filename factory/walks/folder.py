@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from factory.recipe import difference
+from learning.checkpoint import CheckpointError
 from learning.guard import NonFiniteError
 from manifests.checkout import code_commit
-from manifests.errors import ConflictError, UserError
+from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.target import check_file, replaced
 
 Say = Callable[[str], None]
@@ -71,10 +72,5 @@ def stoppable(out: Path) -> Iterator[None]:
         raise UserError(f"{out}: {stopped or 'interrupted; run the same command again to go on'}") from None
     except NonFiniteError as error:
         raise UserError(f"{out}: training diverged: {error}") from None
-
-
-def pick_device(name: str) -> Any:
-    """Return the device of a config."""
-    import torch
-
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    except CheckpointError as error:
+        raise CorruptError(f"{out}: {error}") from None

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from factory.walks.config import Estimator, NavigatorConfig
-from factory.walks.encoder import Encoder, info_nce
 from factory.walks.file import FloatArray
 from factory.walks.frozen import Frozen, shown
 from factory.walks.navigation import Way, pair_steps, pixel_seeds
 from learning.augment import augment, preset
-from learning.schedule import warmup_cosine
+from learning.information import batches, fit, info_nce, is_near_ceiling
+from learning.pair_encoder import PairEncoder
 from manifests import seeds
 
-_BATCH, _RESAMPLINGS, _NEAR_CEILING = 32, 2000, 0.9
+_BATCH, _RESAMPLINGS = 32, 2000
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def held_out_losses(training: Pool, test: Pool, config: NavigatorConfig, seed: i
     """Train a fresh encoder on one pool; return its loss on each batch of K anchors of the other, in nats."""
     estimator = config.estimator
     torch.manual_seed(seed)
-    encoder = Encoder(config.encoder_width).to(training.second.device)
+    encoder = PairEncoder(config.encoder_width).to(training.second.device)
     _train(encoder, training, config, seed)
     encoder.eval()
     losses = []
     with torch.no_grad():
-        for number, rows in enumerate(_batches(torch.arange(len(test.second)), estimator.batch_images)):
+        for number, rows in enumerate(batches(torch.arange(len(test.second)), estimator.batch_images)):
             losses.append(_loss(encoder, test, rows, config, f"test/{seed}/{number}").item())
     return np.array(losses)
 
@@ -90,7 +90,7 @@ def report(table: FloatArray, estimator: Estimator) -> dict[str, Any]:
         "difference_high_nats": high,
         "by_seed_nats": [float(value) for value in difference.mean(axis=1)],
         "ceiling_nats": ceiling,
-        "near_ceiling": bool(means.max() > _NEAR_CEILING * ceiling),
+        "near_ceiling": is_near_ceiling(float(means.max()), estimator.batch_images),
         "seeds": len(difference),
         "test_images": difference.shape[1] * estimator.batch_images,
         "lowers": bool(high < 0 and (difference.mean(axis=1) < 0).all()),
@@ -108,29 +108,18 @@ def _interval(difference: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _train(encoder: Encoder, pool: Pool, config: NavigatorConfig, seed: int) -> None:
+def _train(encoder: PairEncoder, pool: Pool, config: NavigatorConfig, seed: int) -> None:
     estimator = config.estimator
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1.0, weight_decay=1e-2, fused=True)
-    total = estimator.epochs * (len(pool.second) // estimator.batch_images) * estimator.batch_images
-    seen = 0
-    for epoch in range(estimator.epochs):
-        order = torch.from_numpy(seeds.permutation(seed, f"epoch/{epoch}", len(pool.second)))
-        for rows in _batches(order, estimator.batch_images):
-            seen += len(rows)
-            rate = warmup_cosine(seen, peak=estimator.learning_rate, warmup_images=total // 10, total_images=total)
-            optimizer.param_groups[0]["lr"] = rate
-            loss = _loss(encoder, pool, rows, config, f"train/{seed}/{seen}")
-            torch.autograd.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+    count = len(pool.second)
+    orders = [torch.from_numpy(seeds.permutation(seed, f"epoch/{e}", count)) for e in range(estimator.epochs)]
+
+    def loss(rows: Tensor, seen: int) -> Tensor:
+        return _loss(encoder, pool, rows, config, f"train/{seed}/{seen}")
+
+    fit(encoder, loss, orders, batch_images=estimator.batch_images, learning_rate=estimator.learning_rate)
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Cut an order into batches; the rest, which would make an easier task, is left out."""
-    return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
-
-
-def _loss(encoder: Encoder, pool: Pool, rows: Tensor, config: NavigatorConfig, purpose: str) -> Tensor:
+def _loss(encoder: PairEncoder, pool: Pool, rows: Tensor, config: NavigatorConfig, purpose: str) -> Tensor:
     recipe, rows = preset(config.augmentation), rows.to(pool.second.device)
     codes = []
     for view, images in enumerate((pool.first, pool.second)):

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from factory.gan.learner import Player
 from factory.walks.config import NavigatorConfig
-from factory.walks.encoder import Encoder, info_nce
 from factory.walks.frozen import Frozen, Latents
 from learning.augment import augment_differentiably, preset
+from learning.information import info_nce
+from learning.pair_encoder import PairEncoder
 from manifests import seeds
 
 Way = Callable[[Tensor, Tensor], Tensor]  # z and noise, in units of τ -> a step
@@ -62,7 +63,7 @@ class MinMax:
         torch.manual_seed(config.seed)
         z_dim, device = frozen.network.z_dim, frozen.device
         self.navigator = Navigator(z_dim, config.hidden, config.layers, config.sigma).to(device)
-        self.encoder = Encoder(config.encoder_width).to(device)
+        self.encoder = PairEncoder(config.encoder_width).to(device)
         self.guide = Player(self.navigator, _adam(self.navigator, config.navigator_rate))
         self.judge = Player(self.encoder, _adam(self.encoder, config.learning_rate))
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from factory.numerics import pick_device
 from factory.walks.config import NavigatorConfig
 from factory.walks.file import Learned, LearnedFacts, parse_learned, read_bytes, write_learned
-from factory.walks.folder import Say, pick_device, pin, run_folder, teller
+from factory.walks.folder import Say, pin, run_folder, teller
 from factory.walks.frozen import Frozen
 from factory.walks.information import compare, report
 from factory.walks.navigation import MinMax, Way, gaussian_way, likeness
@@ -37,7 +38,7 @@ class NavigatorRun:
     def __init__(self, model: str, out: Path, config: NavigatorConfig, say: Say) -> None:
         self.out, self.config, self.say, self.folder = out, config, say, run_folder(out)
         torch.set_num_threads(config.threads)
-        self.frozen = Frozen.open(model, config.latents, pick_device(config.device))
+        self.frozen = Frozen.open(model, config.latents, torch.device(pick_device(config.device, learns=True)))
         self.learner = MinMax(self.frozen, config)
         self.facts: dict[str, Any] = {}
 

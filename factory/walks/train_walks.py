@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from factory.builtin import loop
+from factory.numerics import pick_device
 from factory.walks.config import WalksConfig
 from factory.walks.file import LearnedFacts, parse_learned, to_bytes, write_learned
-from factory.walks.folder import Say, pick_device, pin, run_folder, teller
+from factory.walks.folder import Say, pin, run_folder, teller
 from factory.walks.frozen import Frozen
 from factory.walks.measure import LEAST_R2, LEAST_SLOPE, Measured, measure_walks, shipped
 from factory.walks.steering import Steering
@@ -23,7 +24,7 @@ class WalksRun:
     def __init__(self, model: str, out: Path, config: WalksConfig, say: Say) -> None:
         self.out, self.config, self.say, self.folder = out, config, say, run_folder(out)
         torch.set_num_threads(config.threads)
-        self.frozen = Frozen.open(model, config.latents, pick_device(config.device))
+        self.frozen = Frozen.open(model, config.latents, torch.device(pick_device(config.device, learns=True)))
         self.steering = Steering(self.frozen, config)
 
     def go(self) -> list[Measured]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learning.augment.draws import uniform
 
-_ORDER, _PLACE = 101, 102  # streams of random numbers apart from the pipeline's
+_ORDER, _PLACE, _PAIR = 101, 102, 103  # streams of random numbers apart from the pipeline's
 
 
 def jigsaw(images: Tensor, seeds: Tensor, grid: int, patch_px: int) -> Tensor:
@@ -25,6 +25,25 @@ def jigsaw(images: Tensor, seeds: Tensor, grid: int, patch_px: int) -> Tensor:
     cells = cells[torch.arange(len(images), device=images.device)[:, None], order]
     corners = (uniform(seeds, _PLACE, 2 * grid * grid) * (cell_px - patch_px + 1)).long().view(-1, grid * grid, 2)
     return _windows(cells, corners, patch_px)
+
+
+def patch_pairs(images: Tensor, seeds: Tensor, patch_px: int, distance_px: int) -> tuple[Tensor, Tensor]:
+    """Cut two patches out of every image, one so far below or to the right of the other, by its own seed.
+
+    Shapes: [B, C, S, S] and int64 [B] -> [B, C, patch_px, patch_px] each. Source: arXiv:2005.10243 section 4.1.
+    """
+    side = images.shape[2]
+    if patch_px + distance_px > side:
+        raise ValueError(f"patches of {patch_px} px, {distance_px} px apart, do not fit into {side} px")
+    draws = uniform(seeds, _PAIR, 3)
+    along = (draws[:, 1] * (side - patch_px - distance_px + 1)).long()
+    across = (draws[:, 2] * (side - patch_px + 1)).long()
+    is_below = draws[:, 0] < 0.5
+    top, left = torch.where(is_below, along, across), torch.where(is_below, across, along)
+    below, right = distance_px * is_below, distance_px * ~is_below
+    corners = torch.stack([torch.stack([top, left], 1), torch.stack([top + below, left + right], 1)], dim=1)
+    pairs = _windows(images[:, None].expand(-1, 2, -1, -1, -1), corners, patch_px)  # [B, 2, C, p, p]
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _windows(cells: Tensor, corners: Tensor, patch_px: int) -> Tensor:

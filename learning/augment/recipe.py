@@ -87,6 +87,23 @@ def preset(name: str) -> Augmentation:
     return PRESETS[name]
 
 
+def with_knobs(recipe: Augmentation, *, crop_area: float | None = None, jitter: float | None = None) -> Augmentation:
+    """Return a recipe whose crops show at least a share of the image, and whose colours vary by a strength.
+
+    Strength 1 is SimCLR's, 0 none at all. These are the knobs of InfoMin, arXiv:2005.10243 section 4.3.
+    """
+    if crop_area is not None:
+        recipe = replace(recipe, crop_area=(crop_area, 1.0))
+    if jitter is not None:
+        recipe = replace(recipe, jitter=_jitter(jitter) if jitter else None)
+    return recipe
+
+
+def _jitter(strength: float) -> Jitter:
+    wide = 0.8 * strength
+    return Jitter(wide, wide, wide, min(0.2 * strength, 0.5), probability=0.8)
+
+
 def preset_pair(name: str) -> tuple[Augmentation, Augmentation]:
     """Return the augmentations of an image's first and second crop: the same one, except for byol.
 

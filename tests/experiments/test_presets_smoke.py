@@ -2,13 +2,15 @@
 
 import pytest
 
-from experiments.presets_smoke import BATCH_IMAGES, arm, learns_labels, table
+from experiments.presets_smoke import BATCH_IMAGES, Data, arm, table
 from trainer.config import load_config, preset_names
+
+DATA = Data("drawn", "labelled", "of a latent generator")
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_is_tried_with_its_own_method_optimizer_and_augmentation(preset):
-    own, tried = load_config(preset), load_config(preset, arm(preset, 6_000, "drawn", "labelled").config_changes)
+    own, tried = load_config(preset), load_config(preset, arm(preset, 6_000, DATA).config_changes)
     assert type(own.objective) is type(tried.objective)
     assert own.optimizer == tried.optimizer
     assert own.augmentation == tried.augmentation
@@ -16,12 +18,10 @@ def test_a_preset_is_tried_with_its_own_method_optimizer_and_augmentation(preset
     assert (tried.images, tried.batch_images, tried.encoder.size_px) == (6_000, BATCH_IMAGES, 32)
 
 
-def test_presets_that_learn_labels_get_the_labelled_data():
-    given = {name: arm(name, 6_000, "drawn", "labelled").given for name in preset_names()}
-    assert {name for name, data in given.items() if data == "labelled"} == {
-        name for name in preset_names() if learns_labels(load_config(name))
-    }
-    assert given["supcon"] == given["supervised"] == "labelled"
+def test_presets_get_the_data_that_they_can_learn_from():
+    given = {name: arm(name, 6_000, DATA).given for name in preset_names()}
+    assert {name for name, data in given.items() if data == "labelled"} == {"learned_views", "supcon", "supervised"}
+    assert {name for name, data in given.items() if data == "of a latent generator"} == {"invert"}
     assert given["stablerep"] == "drawn"
 
 

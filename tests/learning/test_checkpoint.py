@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from learning.checkpoint import CheckpointError, load, load_newest, save
-from learning.optim import adamw, parameter_groups
+from learning.optim import parameter_groups
 from tests.distributed.harness import PROCESSES
 
 
@@ -80,7 +80,8 @@ def test_training_goes_on_bit_for_bit_from_a_loaded_optimizer(tmp_path: Path) ->
     def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 2))
-        return model, adamw(parameter_groups(model, weight_decay=0.1), learning_rate=1e-2)
+        groups: list[Any] = list(parameter_groups(model, weight_decay=0.1))
+        return model, torch.optim.AdamW(groups, lr=1e-2, fused=True)
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
@@ -112,7 +113,13 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
 def test_the_newest_and_the_round_ones_are_kept(tmp_path: Path) -> None:
     for images in range(0, 100, 10):
         save(tmp_path, small_state(images), images_seen=images, keep_last=2, keep_every_images=40)
-    assert names(tmp_path) == [f"ckpt-{images:012d}" for images in (0, 40, 80, 90)]
+    assert names(tmp_path) == [f"ckpt-{images:012d}" for images in (40, 80, 90)]
+
+
+def test_the_first_after_a_multiple_is_kept_where_no_batch_ends_on_one(tmp_path: Path) -> None:
+    for images in range(7, 100, 7):
+        save(tmp_path, small_state(images), images_seen=images, keep_last=1, keep_every_images=30)
+    assert names(tmp_path) == [f"ckpt-{images:012d}" for images in (35, 63, 91, 98)]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +166,14 @@ def test_nothing_to_load_is_none(tmp_path: Path) -> None:
     (tmp_path / "ckpt-best").mkdir()
     (tmp_path / "ckpt-000000000005").mkdir()
     assert load_newest(tmp_path) is None
+
+
+def test_where_all_finished_ones_are_broken_nothing_begins_anew(tmp_path: Path) -> None:
+    for images in (1, 2):
+        (save(tmp_path, small_state(images), images_seen=images) / "state.json").write_text("{}")
+    (tmp_path / "ckpt-000000000003").mkdir()  # not finished: counts for nothing
+    with pytest.raises(CheckpointError, match=r"none of the 2 checkpoints in .* is whole; restore one, or remove them"):
+        load_newest(tmp_path)
 
 
 def test_an_object_that_would_need_pickle_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from learning.gather import rank, world_size
-from learning.heads import GatheredBatchNorm, ProjectionHead
+from learning.heads import GatheredBatchNorm, Norm, ProjectionHead
 from tests.distributed.harness import run_processes
 
 ROWS = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 4 + 7
@@ -102,3 +102,15 @@ def test_a_head_has_its_layers_and_sizes(layers: int, linears: int, norm: str) -
     assert head(torch.randn(4, 7)).shape == (4, 3)
     assert sum(isinstance(part, nn.Linear) for part in head) == linears
     assert isinstance(head[-1], nn.Linear)
+
+
+@pytest.mark.parametrize(("norm", "over"), [("layer", 1), ("batch", 0)])
+def test_a_head_may_normalise_its_output_without_weights(norm: Norm, over: int) -> None:
+    head = ProjectionHead(7, 11, 3, layers=2, norm=norm, is_output_normalised=True).double()
+    plain = ProjectionHead(7, 11, 3, layers=2, norm=norm).double()
+    rows = head(torch.randn(64, 7, dtype=torch.float64))
+    torch.testing.assert_close(rows.mean(dim=over), torch.zeros(rows.shape[1 - over], dtype=torch.float64))
+    torch.testing.assert_close(rows.square().mean(dim=over).mean().item(), 1.0, rtol=0, atol=1e-2)
+    dropped = {"3.bias"} if norm == "batch" else set()  # batch norm would subtract it
+    assert dict(plain.named_parameters()).keys() - dict(head.named_parameters()).keys() == dropped
+    assert dict(head.named_parameters()).keys() <= dict(plain.named_parameters()).keys()

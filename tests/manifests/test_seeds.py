@@ -99,6 +99,13 @@ def test_draws_follow_their_laws():
     assert sorted(seeds.permutation(3, "p", 1000).tolist()) == list(range(1000))
 
 
+@pytest.mark.parametrize("block", [1, 3, 4, 11, 100])
+def test_rows_drawn_in_blocks_are_those_drawn_at_once(block):
+    found = list(seeds.integer_rows(5, "rows", 1000, (11, 7), block))
+    assert [len(one) for one in found[:-1]] == [block] * (len(found) - 1)
+    assert np.array_equal(np.concatenate(found), seeds.integers(5, "rows", 1000, (11, 7)))
+
+
 def test_seeds_of_other_views_purposes_and_attempts_differ():
     found = {seeds.view_seed(s, g, v, a) for s in range(3) for g in range(9) for v in range(9) for a in range(3)}
     found |= {seeds.group_seed(s, g) for s in range(3) for g in range(9)}

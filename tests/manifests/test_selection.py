@@ -164,7 +164,10 @@ def test_a_view_and_its_source_may_move_together_and_a_lost_source_is_named(sour
     (tmp_path / "elsewhere" / "source").rename(tmp_path / "moved")
     with pytest.raises(CorruptError, match=r"is in none of its places \(.*source: there is no such folder\): run"):
         open_dataset(view).groups()
-    assert verify(view).problems[0].startswith("the source is missing: ")
+    lost, shards = verify(view).problems
+    assert lost.startswith("the source is missing: ")
+    assert shards.startswith("3 of 3 shards cannot be looked at (views/shard-000000-")  # one line, not one a shard
+    assert "source: there is no such folder): run `python -m manifests select` again" in shards
     select(open_dataset(tmp_path / "moved"), "label = 1", view)
     assert verify(view).problems == []
 

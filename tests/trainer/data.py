@@ -34,8 +34,10 @@ def make_dataset(
     stream_id: str = "ab" * 32,
     prompts: list[str] | None = None,
     images: dict[tuple[int, int], bytes] | None = None,
+    latents: dict[tuple[int, int], list[float]] | None = None,
+    label_names: tuple[str, ...] = (),
 ) -> str:
-    """Write a finished data set; `images` replaces the bytes of some (group, view)."""
+    """Write a finished data set; `images` replaces the bytes of some (group, view), `latents` are what made them."""
     store = Store.open(folder, create=True)
     scratch = folder.parent / f"{folder.name}-scratch"
     scratch.mkdir(exist_ok=True)
@@ -48,22 +50,40 @@ def make_dataset(
                 stream_id=stream_id,
                 index=index,
                 first_group=first,
-                groups=[_group(g, views, size_px, prompts, images or {}) for g in members],
+                groups=[_group(g, views, size_px, prompts, images or {}, latents or {}) for g in members],
                 numerics={"encoder": "png"},
                 scratch=scratch,
             )
         )
     shards = [VersionShard.of(record) for record in records]
-    publish(store, VersionDoc(kind="adopted", shards=shards, views_per_group=views, extension="png"))
+    names = list(label_names)
+    publish(
+        store,
+        VersionDoc(kind="adopted", shards=shards, views_per_group=views, extension="png", label_names=names),
+    )
     return str(folder)
 
 
 def _group(
-    group: int, views: int, size_px: int, prompts: list[str] | None, images: dict[tuple[int, int], bytes]
+    group: int,
+    views: int,
+    size_px: int,
+    prompts: list[str] | None,
+    images: dict[tuple[int, int], bytes],
+    latents: dict[tuple[int, int], list[float]],
 ) -> Group:
     made = []
     for view in range(views):
         data = images.get((group, view)) or encode(pixels(group, view, size_px))
-        row = {"width": size_px, "height": size_px, "codec": "png", "view_seed": group * 100 + view}
+        row: dict[str, object] = {"width": size_px, "height": size_px, "codec": "png", "view_seed": group * 100 + view}
+        if (group, view) in latents:
+            row |= {"latent": latents[group, view], "latent_space": "z", "class_id": group % 3}
         made.append(View(row=row, data=data, extension="png"))
     return Group(group=group, views=made, prompt=prompts[group] if prompts else None, label=group % 4)
+
+
+def stripe_latents(groups: int, views: int) -> dict[tuple[int, int], list[float]]:
+    """What decides the stripes of an image: both directions, the colour and the phase."""
+    return {
+        (g, v): [float(g % 5), float(g // 5 % 5), float(g % 3), float(v)] for g in range(groups) for v in range(views)
+    }

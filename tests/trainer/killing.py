@@ -8,8 +8,10 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +22,7 @@ from tests.trainer.processes import Command
 IN_A_SAVE, IN_A_STEP = "inside a save", "inside a step"
 SLOW_SYNC_S = 0.05  # a save has four: so a disk that takes its time
 LIMIT_S = 1200.0
+VOLATILE = {"images_per_s", "data_wait_fraction", "memory_peak_bytes", "seconds", "unreadable_groups"}
 
 
 @dataclass
@@ -130,6 +133,26 @@ def watched(words, log, largest_file_bytes, environment, note, more) -> None:
 
     trainer.pretrain.build_inputs, learning.checkpoint._sync = noted, slow
     processes._run(words, log, largest_file_bytes, {**environment, **more})
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def steady_lines(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines without what differs from one time to the next."""
+    return [{key: line[key] for key in line.keys() - VOLATILE} for line in lines(folder)]
+
+
+def signal_once(command: Command, is_time: Callable[[], bool], number: int) -> int | None:
+    """Send a signal to a command once it is time; return its exit code."""
+    limit = time.monotonic() + 90
+    while time.monotonic() < limit and command.process.is_alive():
+        if is_time():
+            os.kill(command.process.pid, number)
+            break
+        time.sleep(0.002)
+    return command.wait()[0]
 
 
 def tensors(value) -> list[torch.Tensor]:

@@ -1,20 +1,24 @@
 """Memory layout, recomputed activations and compilation change how fast a step is, not what it does."""
 
 import copy
+import hashlib
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from manifests.errors import UserError
+from tests.trainer import processes
 from tests.trainer.data import make_dataset
 from tests.trainer.objectives.tiny import FACTS, config_of, inputs_of, objective_of
-from tests.trainer.processes import pretrain_words, run
+from tests.trainer.processes import pretrain_words, run, start
 from trainer.begin import checkpoint_activations
 from trainer.pretrain import chosen_precision
 from trainer.state import TrainingState
 
+EXPORTED = "encoder/model.safetensors"
 CPU = torch.device("cpu")
 CONVOLUTIONS = {"backbone": "resnet10t", "arguments": {"channels": [4, 4, 4, 8], "stem_width": 4}, "size_px": 16}
 
@@ -92,11 +96,32 @@ def test_a_run_begins_with_another_ones_encoder_and_is_no_resume(tmp_path, url):
         assert code == 0, said
     lines = [json.loads(text) for text in (second / "metrics.jsonl").read_text().splitlines()]
     assert [line["images_seen"] for line in lines] == [16, 32]  # from the start
+    weights_sha256 = hashlib.sha256((first / EXPORTED).read_bytes()).hexdigest()
+    assert json.loads((second / "encoder" / "viewmill.json").read_text())["init_sha256"] == weights_sha256
+    assert "init_sha256" not in json.loads((first / "config.json").read_text())
     before, after = (load_file(out / "encoder" / "model.safetensors") for out in (first, second))
     weights = [name for name in before if "running" not in name and "num_batches" not in name]
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in weights)
     heads = [load_file(out / "encoder" / "heads.safetensors")["head.0.weight"] for out in (first, second)]
     assert not torch.allclose(*heads, atol=1e-3)  # these are new
+
+    shutil.rmtree(first)  # what a run began with is not needed to go on with it, as on another machine
+    shutil.rmtree(second / "encoder")
+    code, said = run(pretrain_words(url, second, images=32, optimizer__weight_decay=0, **other))
+    assert code == 0, said
+    assert all(torch.equal(value, after[name]) for name, value in load_file(second / EXPORTED).items())
+
+
+def telling(words, log, largest_file_bytes, environment):
+    """Be the command line, and print what is compiled."""
+    compiled = torch.compile
+
+    def told(module):
+        print(f"compiling {type(module).__name__}", flush=True)
+        return compiled(module)
+
+    torch.compile = told
+    processes._run(words, log, largest_file_bytes, environment)
 
 
 @pytest.mark.slow
@@ -104,8 +129,10 @@ def test_a_run_begins_with_another_ones_encoder_and_is_no_resume(tmp_path, url):
 def test_a_compiled_run_learns_the_same(tmp_path, url):
     curves = []
     for name in ("false", "true"):
-        code, said = run(pretrain_words(url, tmp_path / name, images=64, compile=name), limit_s=1500)
+        words = pretrain_words(url, tmp_path / name, images=64, compile=name)
+        code, said = start(words, target=telling).wait(1500)
         assert code == 0, said
+        assert ("compiling StableRep" in said) == (name == "true")
         lines = [json.loads(text) for text in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         curves.append([line["loss"] for line in lines])
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)

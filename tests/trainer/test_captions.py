@@ -11,8 +11,8 @@ from tests.trainer.data import make_dataset
 from trainer.bench_data import bench_data
 from trainer.captions import ByteTokenizer, captions, open_tokenizer
 from trainer.config import load_config
+from trainer.evaluation.ridge import RIDGE, ridge
 from trainer.objective_config import TextConfig
-from trainer.probe import RIDGE, ridge
 
 
 def test_bytes_stand_between_a_start_and_an_end_and_long_texts_are_cut():

@@ -107,6 +107,15 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(tmp_path, url
     assert not (tmp_path / "run").exists()
 
 
+def test_labels_of_other_names_are_refused_where_they_are_read(tmp_path):
+    one, other = (
+        make_dataset(tmp_path / names[0], groups=20, stream_id=names[0][0] * 64, label_names=names)
+        for names in (("a", "b", "c", "d"), ("b", "a", "c", "d"))
+    )
+    assert "label 0 is 'a' in" in refused([*pretrain_words(one, tmp_path / "run", "supcon"), "--data", other])
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_explodes_ends_in_one_line_with_the_remedy(tmp_path, url):
     options = {"images": 320, "skip_budget": 2, "optimizer__base_learning_rate": 1e30, "log_images": 1000}
     code, said = run(pretrain_words(url, tmp_path / "run", **options))

@@ -121,3 +121,11 @@ def test_every_augmentation_can_be_chosen_by_name():
 def test_a_config_survives_json():
     config = load_config("demo")
     assert parse_config(config.model_dump(mode="json"), "there") == config
+
+
+@pytest.mark.parametrize(
+    ("objective", "is_read"),
+    [({"name": "supervised"}, True), ({"name": "supcon"}, True), ({"name": "supcon", "positives": "group"}, False)],
+)
+def test_labels_are_read_by_the_methods_that_learn_them(objective, is_read):
+    assert RunConfig.model_validate({"objective": objective}).objective.reads_labels == is_read

@@ -57,7 +57,7 @@ TURNED[0x0112] = 6
         {"exif": TURNED, "width": 24, "height": 40},
         {"keep_rgb": True},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_everything_else_is_left_to_pillow(options):
     data = jpeg(**options)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,14 @@ from manifests.dataset import open_dataset
 from manifests.errors import UserError
 from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
-from tests.trainer.processes import overrides, pretrain_words
+from tests.trainer.killing import Watched, lines
+from tests.trainer.objectives.tiny import FACTS, config_of, inputs_of
+from tests.trainer.processes import overrides, pretrain_words, run
 from trainer.config import load_config
 from trainer.crops import build_inputs
 from trainer.distributed import check_launch, check_same_start, check_same_weights, own_columns
 from trainer.objectives import build_objective
+from trainer.state import TrainingState
 from trainer.stream import Stream
 
 GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
@@ -82,6 +86,27 @@ def test_ranks_that_drifted_apart_are_noticed():
     assert all("different weights" in text for text in run_processes(2, different_weights))
 
 
+def three_steps_of_which_one_overflows_on_rank_one():
+    config = config_of("stablerep", groups=4)
+    state = TrainingState(config, CPU, FACTS)
+    model, weights, taken = DistributedDataParallel(state.objective), [], []
+    for number, spoilt in enumerate((False, True, False)):
+        own = inputs_of(state.objective, config, seed=number).part(slice(2 * rank(), 2 * rank() + 2))
+        by = float("inf") if spoilt and rank() == 1 else 1.0
+        loss, _ = model(own._replace(crops=tuple(crop.float() * by for crop in own.crops)))
+        loss.backward()
+        taken.append(state.step(loss) is not None)
+        weights.append(torch.cat([p.detach().flatten() for p in state.objective.parameters()]))
+    check_same_weights(state.objective)
+    moved = [not torch.equal(*pair) for pair in pairwise(weights)]
+    return {"taken": taken, "moved": moved, "finite": bool(weights[2].isfinite().all()), "skipped": state.guard.skipped}
+
+
+def test_what_overflows_on_one_rank_is_skipped_by_all_and_changes_no_weight():
+    expected = {"taken": [True, False, True], "moved": [False, True], "finite": True, "skipped": 1}
+    assert run_processes(2, three_steps_of_which_one_overflows_on_rank_one) == [expected, expected]
+
+
 def different_starts():
     try:
         check_same_start(16 * (1 - rank()), CPU, "runs/a")
@@ -124,6 +149,19 @@ def test_one_process_that_was_asked_for_or_one_of_several_goes_on():
     check_launch(1, {"MASTER_ADDR": "127.0.0.1"})
     check_launch(1, {"ACCELERATE_MIXED_PRECISION": "no"})
     check_launch(2, {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"})
+
+
+def test_two_launched_processes_that_learn_by_parts_learn_what_one_learns(tmp_path, url):
+    """The real loop, in which DDP wraps a model whose parts are called without it."""
+    options = {"images": 64, "encoder__arguments": GROUP_NORM, "objective__norm": "layer"}
+    code, said = run(pretrain_words(url, tmp_path / "one", **options))
+    assert code == 0, said
+    words = pretrain_words(url, tmp_path / "two", cache_groups=3, **options)
+    Watched(words, tmp_path / "two", tmp_path / "notes").finish(2)
+    one, two = (load_newest(tmp_path / name / "checkpoints")[1]["objective"] for name in ("one", "two"))
+    losses = [[line["loss"] for line in lines(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert all(torch.allclose(value, two[name], atol=1e-3) for name, value in one.items())
 
 
 def test_two_launched_processes_train_one_encoder(tmp_path, url):

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+import learning.losses
+import trainer.objectives.siglip
 from learning.gather import all_gather, rank, world_size
 from manifests.errors import UserError
 from tests.distributed.harness import run_processes
@@ -65,6 +67,12 @@ def steps(cases, cache_groups):
     return {case: step(case, cache_groups) for case in cases}
 
 
+def steps_in_chunks(cases, cache_groups):
+    """With a few logits at a time, so that every rank's rows are cut, and the last chunk is smaller."""
+    learning.losses.CHUNK_LOGITS, trainer.objectives.siglip.CHUNK_ROWS = 100, 3
+    return steps(cases, cache_groups)
+
+
 @pytest.fixture(scope="module")
 def alone():
     return steps(CASES, None)
@@ -80,6 +88,12 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("world", [2, 4])
 def test_a_step_of_several_processes_is_that_of_one(alone, world):
     for found in run_processes(world, steps, CASES, None, timeout_s=300):
+        assert_equal(found, alone)
+
+
+@pytest.mark.parametrize(("world", "cache_groups"), [(2, 3), (4, None)])
+def test_a_loss_in_chunks_is_that_of_the_whole_on_any_number_of_processes(alone, world, cache_groups):
+    for found in run_processes(world, steps_in_chunks, CASES, cache_groups, timeout_s=300):
         assert_equal(found, alone)
 
 

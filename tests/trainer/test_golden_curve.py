@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.data import make_dataset
+from tests.trainer.data import make_dataset, stripe_latents
 from tests.trainer.processes import pretrain_words, run
 from tests.trainer.tiny_presets import TINY_PRESETS
 from trainer.config import preset_names
@@ -17,7 +17,8 @@ OFTEN = ("simclr", "stablerep", "moco", "clip", "synclr", "byol")  # the others,
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=2, prompts=PROMPTS)
+    latents = stripe_latents(24, 2)
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=2, prompts=PROMPTS, latents=latents)
 
 
 def curve(url, folder, preset):

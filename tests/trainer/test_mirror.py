@@ -1,27 +1,25 @@
 """A run in a bucket, over HTTP to a real server: killed on one machine, taken up on another, to the same bits."""
 
-import json
 import os
 import shutil
 import signal
-import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import fsspec
 import pytest
-import torch
 
-from learning.checkpoint import load_newest
+from learning.checkpoint import load_newest, save
 from learning.gather import rank
-from manifests.errors import StoreError
+from manifests.errors import CorruptError, StoreError
 from tests.distributed.harness import run_processes
 from tests.trainer.data import make_dataset
+from tests.trainer.killing import assert_same_state, lines, signal_once, steady_lines
 from tests.trainer.processes import pretrain_words, run, start
 from trainer.mirror import Mirror, take_up
 
 IMAGES = 160
 OPTIONS = {"images": IMAGES, "checkpoint_images": 32, "log_images": 48, "ema_half_life_images": 64}
-VOLATILE = {"images_per_s", "data_wait_fraction", "memory_peak_bytes", "seconds", "unreadable_groups"}
 
 
 def words_of(data, bucket):
@@ -33,25 +31,8 @@ def words_of(data, bucket):
 def kill_after(words, bucket, checkpoint):
     """SIGKILL the run once a checkpoint's weights are in the bucket: about when its DONE is put."""
     command, files = start(words), fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
-    limit = time.monotonic() + 90
-    while time.monotonic() < limit and command.process.is_alive():
-        if files.exists(f"{bucket}/checkpoints/{checkpoint}/tensors.safetensors"):
-            os.kill(command.process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    return command.wait()[0]
-
-
-def tensors(value):
-    if isinstance(value, torch.Tensor):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
-    return [tensor for item in items for tensor in tensors(item)]
-
-
-def lines(folder):
-    found = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in line.keys() - VOLATILE} for line in found]
+    weights = f"{bucket}/checkpoints/{checkpoint}/tensors.safetensors"
+    return signal_once(command, lambda: files.exists(weights), signal.SIGKILL)
 
 
 def test_a_run_killed_on_one_machine_goes_on_bit_for_bit_on_another(tmp_path, monkeypatch, s3_url):
@@ -68,13 +49,8 @@ def test_a_run_killed_on_one_machine_goes_on_bit_for_bit_on_another(tmp_path, mo
     there = Mirror(f"{s3_url}/killed").folder
     assert there != whole
 
-    (seen, first), (seen_too, second) = (load_newest(folder / "checkpoints") for folder in (whole, there))
-    assert seen == seen_too == IMAGES
-    pairs = list(zip(tensors(first), tensors(second), strict=True))
-    assert all(torch.equal(one, other) for one, other in pairs)
-    weights = [(folder / "encoder" / "model.safetensors").read_bytes() for folder in (whole, there)]
-    assert weights[0] == weights[1]
-    assert lines(whole) == lines(there)  # the lines of the first machine have come along
+    assert_same_state(whole, there, IMAGES)
+    assert steady_lines(whole) == steady_lines(there)  # the lines of the first machine have come along
     put = fsspec.filesystem("s3").cat(f"{s3_url}/killed/metrics/ckpt-{IMAGES:012d}.jsonl").decode()
     assert put == (there / "metrics.jsonl").read_text()  # to the last one
     assert [line["images_seen"] for line in lines(there)] == [32, 48, 64, 96, 128, 144, 160]
@@ -83,17 +59,15 @@ def test_a_run_killed_on_one_machine_goes_on_bit_for_bit_on_another(tmp_path, mo
     monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "third machine"))
     code, said = run(words_of(data, f"{s3_url}/killed"))
     assert code == 0, said
-    assert (Mirror(f"{s3_url}/killed").folder / "encoder" / "model.safetensors").read_bytes() == weights[0]
+    weights = [folder / "encoder" / "model.safetensors" for folder in (whole, Mirror(f"{s3_url}/killed").folder)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def checkpoint(folder, number, metrics):
-    name = f"ckpt-{number:012d}"
-    (folder / "checkpoints" / name).mkdir(parents=True)
-    for file in ("state.json", "tensors.safetensors", "DONE"):
-        (folder / "checkpoints" / name / file).write_text(f"{file} {number}")
+    save(folder / "checkpoints", {"number": number}, images_seen=number, keep_last=99)
     (folder / "metrics.jsonl").write_text(metrics)
     (folder / "config.json").write_text("{}")
-    return name
+    return f"ckpt-{number:012d}"
 
 
 def on(tmp_path, monkeypatch, machine, bucket, **options):
@@ -168,10 +142,10 @@ def test_another_machine_drops_no_checkpoint_that_is_kept_for_good(tmp_path, mon
         mine.push()
     other = on(tmp_path, monkeypatch, "b", bucket, **rule)
     other.pull()
-    for number in (64, 80):
+    for number in (72, 80, 88):
         checkpoint(other.folder, number, f"{number}\n")
         other.push()
-    assert names_in(tmp_path / "bucket") == [f"ckpt-{number:012d}" for number in (32, 64, 80)]
+    assert names_in(tmp_path / "bucket") == [f"ckpt-{number:012d}" for number in (32, 72, 80, 88)]
 
 
 def test_a_machine_that_had_the_run_earlier_puts_no_checkpoint_that_was_dropped(tmp_path, monkeypatch, bucket):
@@ -187,6 +161,107 @@ def test_a_machine_that_had_the_run_earlier_puts_no_checkpoint_that_was_dropped(
     again.pull()
     again.push()
     assert names_in(tmp_path / "bucket") == ["ckpt-000000000032", "ckpt-000000000048"]
+
+
+def spoil(bucket, name):
+    """Flip a byte of a checkpoint that counts."""
+    path = Path(bucket.removeprefix("file://")) / "checkpoints" / name / "state.json"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def three_in(tmp_path, monkeypatch, bucket):
+    mine = on(tmp_path, monkeypatch, "a", bucket, keep_last=3)
+    for number in (16, 32, 48):
+        checkpoint(mine.folder, number, f"{number}\n")
+        mine.push()
+    return mine
+
+
+def test_a_broken_newest_checkpoint_is_said_and_an_older_whole_one_taken(tmp_path, monkeypatch, bucket, caplog):
+    three_in(tmp_path, monkeypatch, bucket)
+    for name in ("ckpt-000000000032", "ckpt-000000000048"):
+        spoil(bucket, name)
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    assert load_newest(other.folder / "checkpoints") == (16, {"number": 16})
+    assert (other.folder / "metrics.jsonl").read_text() == "16\n"
+    assert f"skipped the checkpoint {bucket}/checkpoints/ckpt-000000000048" in caplog.text
+    assert "ckpt-000000000032" in caplog.text
+
+
+def test_a_run_that_went_back_replaces_what_was_broken_in_the_bucket(tmp_path, monkeypatch, bucket):
+    three_in(tmp_path, monkeypatch, bucket)
+    for name in ("ckpt-000000000032", "ckpt-000000000048"):
+        spoil(bucket, name)
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    for number in (24, 48):  # one that was never there, and one in the place of a broken one
+        checkpoint(other.folder, number, f"{number} again\n")
+        other.push()
+    assert names_in(tmp_path / "bucket") == ["ckpt-000000000024", "ckpt-000000000048"]
+    third = on(tmp_path, monkeypatch, "c", bucket)
+    third.pull()
+    assert load_newest(third.folder / "checkpoints") == (48, {"number": 48})
+    assert (third.folder / "metrics.jsonl").read_text() == "48 again\n"
+
+
+def test_without_any_whole_checkpoint_nothing_begins_anew(tmp_path, monkeypatch, bucket):
+    three_in(tmp_path, monkeypatch, bucket)
+    for number in (16, 32, 48):
+        spoil(bucket, f"ckpt-{number:012d}")
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    with pytest.raises(CorruptError, match=r"none of the 3 checkpoints there and in .* is whole; restore one"):
+        other.pull()
+
+
+def test_a_twin_that_is_broken_here_is_brought_again(tmp_path, monkeypatch, bucket):
+    mine = three_in(tmp_path, monkeypatch, bucket)
+    spoil(str(mine.folder), "ckpt-000000000048")
+    mine.pull()
+    assert load_newest(mine.folder / "checkpoints") == (48, {"number": 48})
+
+
+def test_what_a_killed_machine_left_of_a_checkpoint_or_export_does_not_mix_with_anothers(tmp_path, monkeypatch, bucket):
+    mine = three_in(tmp_path, monkeypatch, bucket)
+    left = {"checkpoints/ckpt-000000000064/state.json": "{}  ", "metrics/ckpt-000000000064.jsonl": "x\n"}
+    left["encoder/model.safetensors"] = "half"
+    for name, text in left.items():
+        (tmp_path / "bucket" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bucket" / name).write_text(text)
+    checkpoint(mine.folder, 64, "64\n")
+    (mine.folder / "encoder").mkdir()
+    for name in ("model.safetensors", "viewmill.json"):
+        (mine.folder / "encoder" / name).write_text("whole")
+    mine.push()
+    other = on(tmp_path, monkeypatch, "b", bucket)
+    other.pull()
+    assert load_newest(other.folder / "checkpoints") == (64, {"number": 64})
+    assert (other.folder / "metrics.jsonl").read_text() == "64\n"
+    assert (other.folder / "encoder" / "model.safetensors").read_text() == "whole"
+
+
+def test_a_command_says_what_it_passes_over_and_refuses_to_begin_anew(tmp_path, monkeypatch):
+    bucket, data = f"file://{tmp_path}/bucket", make_dataset(tmp_path / "set", groups=24, views=2)
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "one machine"))
+    code, said = run(words_of(data, bucket))
+    assert code == 0, said
+    shutil.rmtree(tmp_path / "bucket" / "encoder")
+    spoil(bucket, "ckpt-000000000160")
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "another machine"))
+    code, said = run(words_of(data, bucket))
+    assert code == 0, said
+    assert f"skipped the checkpoint {bucket}/checkpoints/ckpt-000000000160" in said
+    assert f"{32}/{IMAGES} images" not in said
+    assert f"{IMAGES}/{IMAGES} images" in said
+
+    shutil.rmtree(tmp_path / "bucket" / "encoder")
+    for name in names_in(tmp_path / "bucket"):
+        spoil(bucket, name)
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "third machine"))
+    code, said = run(words_of(data, bucket))
+    assert code == 3
+    assert said.splitlines()[-1].startswith(f"error: {bucket}/checkpoints: none of the 2 checkpoints there and in")
 
 
 def two_nodes(folder, bucket, broken):

@@ -66,6 +66,26 @@ def test_a_file_that_is_another_network_is_refused_and_leaves_nothing(exported, 
     assert sorted(path.name for path in exported.iterdir()) == names
 
 
+class Branching(torch.nn.Module):
+    """A backbone whose path depends on what it sees, which no graph holds."""
+
+    def forward(self, images):
+        return images.flatten(1)[:, :4] * (2 if images.sum() > 0 else 1)
+
+
+def test_an_architecture_that_torch_cannot_write_is_one_line_and_leaves_what_there_was(exported, monkeypatch):
+    names = sorted(path.name for path in exported.iterdir())
+    encoder, pixels = load_encoder(exported)
+    encoder.backbone = Branching().eval()
+    monkeypatch.setattr(trainer.onnx, "load_encoder", lambda folder: (encoder, pixels))
+    with pytest.raises(
+        UserError, match=r"--onnx: torch cannot write vit_tiny_patch16_224: .*; leave --onnx out"
+    ) as told:
+        export_onnx(exported)
+    assert "\n" not in str(told.value)
+    assert sorted(path.name for path in exported.iterdir()) == names
+
+
 def test_without_the_packages_one_line_names_the_extra(monkeypatch):
     monkeypatch.setattr(trainer.onnx.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else "")
     with pytest.raises(UserError, match=r"^--onnx needs onnxscript: pip install 'viewmill\[onnx\]'$"):

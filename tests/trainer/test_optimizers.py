@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,6 +44,30 @@ def test_early_layers_learn_slower_and_heads_at_the_full_rate():
         [0.8 / 2, 0.8, 0.8]
     )  # timm counts the last norm to the last block
     assert all(rate[id(p)] == 0.8 for p in objective.head.parameters())
+
+
+def two_steps(**settings):
+    """A weight that begins at 2 and has the gradient 3, before and after."""
+    weight = torch.nn.Parameter(torch.tensor([[2.0]], dtype=torch.float64))
+    alone = SimpleNamespace(param_groups=lambda decay: [{"params": [weight], "weight_decay": decay}])
+    optimizer, seen = build_optimizer(alone, OptimizerConfig(weight_decay=0.1, **settings), 9.0), [2.0]
+    for _ in range(2):
+        set_learning_rate(optimizer, 0.5)
+        weight.grad = torch.tensor([[3.0]], dtype=torch.float64)
+        optimizer.step()
+        seen.append(weight.item())
+    return seen
+
+
+def test_steps_of_adamw_and_sgd_by_hand():
+    zero, one, two = two_steps(name="adamw", betas=(0.9, 0.98))
+    ratio = 3.0 / (3.0 + 1e-8)  # of the first two moments, without their bias
+    assert one == pytest.approx(zero * (1 - 0.5 * 0.1) - 0.5 * ratio, abs=1e-14)
+    assert two == pytest.approx(one * (1 - 0.5 * 0.1) - 0.5 * ratio, abs=1e-14)
+    zero, one, two = two_steps(name="sgd", momentum=0.9)
+    first = 3.0 + 0.1 * zero  # the decay is a part of the gradient
+    assert one == pytest.approx(zero - 0.5 * first, abs=1e-14)
+    assert two == pytest.approx(one - 0.5 * (0.9 * first + 3.0 + 0.1 * one), abs=1e-14)
 
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])

@@ -1,20 +1,22 @@
 """Real kills of real processes: what is left must go on as if nothing had happened."""
 
-import json
-import os
 import shutil
 import signal
-import time
+from dataclasses import replace
 
 import pytest
-import torch
 
-from learning.checkpoint import load_newest
-from tests.trainer.data import make_dataset
+from learning.checkpoint import load_newest, save
+from manifests.errors import ConflictError, CorruptError
+from tests.trainer.data import make_dataset, stripe_latents
+from tests.trainer.killing import assert_same_state, lines, signal_once, steady_lines
 from tests.trainer.processes import pretrain_words, run, start
+from tests.trainer.tiny_presets import TINY_PRESETS
+from trainer.config import load_config
+from trainer.data_facts import DataFacts
+from trainer.run import Run, newest_checkpoint
 
 IMAGES = 160  # ten steps of 16
-VOLATILE = {"images_per_s", "data_wait_fraction", "memory_peak_bytes", "seconds", "unreadable_groups"}
 VARIANTS = {
     "stablerep in bfloat16 with an average": {
         "preset": "stablerep",
@@ -23,45 +25,21 @@ VARIANTS = {
         "encoder__arguments": "{channels: [8, 8, 16, 16], stem_width: 8, drop_path_rate: 0.5}",
     },
     "simclr, one view of a group with another corrupt one": {"preset": "simclr", "data__views": 1},
+    "vdrl, told the time": {"preset": "vdrl", **TINY_PRESETS["vdrl"], "ema_half_life_images": 64},
+    "an inverter with classes": {"preset": "invert", **TINY_PRESETS["invert"], "objective__conditional": True},
 }
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=3, images={(3, 0): b"no image"})
-
-
-def lines(folder):
-    return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    broken, latents = {(3, 0): b"no image"}, stripe_latents(24, 3)
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=3, images=broken, latents=latents)
 
 
 def signal_after(words, folder, images_seen, number):
     """Send a signal once the metrics name that many images; return the exit code."""
-    command = start(words)
-    limit = time.monotonic() + 90
-    while time.monotonic() < limit and command.process.is_alive():
-        if (folder / "metrics.jsonl").exists() and f'"images_seen": {images_seen},' in (
-            folder / "metrics.jsonl"
-        ).read_text():
-            os.kill(command.process.pid, number)
-            break
-        time.sleep(0.002)
-    return command.wait()[0]
-
-
-def tensors(value):
-    if isinstance(value, torch.Tensor):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
-    return [tensor for item in items for tensor in tensors(item)]
-
-
-def assert_same_state(one, other):
-    (seen, first), (seen_too, second) = load_newest(one / "checkpoints"), load_newest(other / "checkpoints")
-    assert seen == seen_too == IMAGES
-    pairs = list(zip(tensors(first), tensors(second), strict=True))
-    assert len(pairs) > 30
-    assert all(torch.equal(a, b) for a, b in pairs)
+    metrics, told = folder / "metrics.jsonl", f'"images_seen": {images_seen},'
+    return signal_once(start(words), lambda: metrics.exists() and told in metrics.read_text(), number)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -77,12 +55,10 @@ def test_ten_steps_are_five_a_sigkill_and_five_bit_for_bit(tmp_path, url, name):
 
     code, said = run(words)
     assert code == 0, said
-    assert_same_state(whole, killed)
-    weights = [(folder / "encoder" / "model.safetensors").read_bytes() for folder in (whole, killed)]
-    assert weights[0] == weights[1]
+    assert "-000000003 is unreadable, another one stands in: " in said
+    assert_same_state(whole, killed, IMAGES)
     assert [line["images_seen"] for line in lines(killed)] == list(range(16, IMAGES + 1, 16))  # no window twice
-    for a, b in zip(lines(whole), lines(killed), strict=True):
-        assert {k: a[k] for k in a.keys() - VOLATILE} == {k: b[k] for k in b.keys() - VOLATILE}
+    assert steady_lines(whole) == steady_lines(killed)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -106,3 +82,35 @@ def test_a_finished_run_is_left_alone_and_a_missing_export_is_made_up(tmp_path, 
     shutil.rmtree(weights.parent)  # killed between the last checkpoint and the export
     assert run(words)[0] == 0
     assert weights.read_bytes() == content
+
+
+def test_a_tokenizer_that_changed_under_its_name_is_another_run(tmp_path):
+    mine = Run(tmp_path, load_config("clip"), [])
+    facts = DataFacts(stored_images=8, vocabulary=49408, tokenizer="ab" * 32)
+    mine.check(facts)  # nothing is pinned yet
+    mine.pin(facts)
+    mine.check(facts)
+    with pytest.raises(ConflictError, match=r'data.tokenizer: "abab.*" there, "cdcd.*" here'):
+        mine.check(replace(facts, tokenizer="cd" * 32))
+
+
+def test_weights_to_begin_with_that_changed_under_their_name_are_another_run(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "model.safetensors").write_bytes(b"first")
+    mine = Run(tmp_path / "run", load_config("simclr", [f"init={tmp_path}/source"]), [])
+    mine.folder.mkdir()
+    mine.pin(DataFacts())
+    mine.check(DataFacts())
+    (tmp_path / "source" / "model.safetensors").write_bytes(b"second")
+    with pytest.raises(ConflictError, match=r"init_sha256: \"[0-9a-f]{64}\" there"):
+        mine.check(DataFacts())
+    save(mine.checkpoints, {"seen": 16}, images_seen=16)
+    shutil.rmtree(tmp_path / "source")
+    mine.check(DataFacts())  # it goes on from its own
+
+
+def test_without_any_whole_checkpoint_no_run_begins_anew(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    (save(tmp_path, {"seen": 16}, images_seen=16) / "state.json").write_text("{}")
+    with pytest.raises(CorruptError, match=r"none of the 1 checkpoints in .* is whole; restore one, or remove them"):
+        newest_checkpoint(tmp_path)

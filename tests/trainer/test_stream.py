@@ -29,10 +29,14 @@ def take(stream, count):
     return list(itertools.islice(stream, count))
 
 
+def held(batch):
+    """What every batch holds: the rest is for captions and latents."""
+    assert (batch.tokens, batch.targets, batch.class_ids) == (None, None, None)
+    return batch[:5]
+
+
 def equal(one, two):
-    assert one.tokens is None
-    assert two.tokens is None
-    return all((a == b).all() for a, b in zip(one[:-1], two[:-1], strict=True))
+    return all((a == b).all() for a, b in zip(held(one), held(two), strict=True))
 
 
 def test_a_batch_holds_the_pixels_ids_and_labels_of_its_groups(url):
@@ -62,7 +66,7 @@ def test_two_ranks_read_the_two_halves_of_each_global_batch(url):
         take(stream_of(url, rank=1, world=2), 4),
         strict=True,
     ):
-        halves = [np.concatenate([a, b]) for a, b in zip(first[:-1], second[:-1], strict=True)]
+        halves = [np.concatenate([a, b]) for a, b in zip(held(first), held(second), strict=True)]
         assert equal(whole, Batch(*halves, tokens=None))
 
 
@@ -81,7 +85,7 @@ def test_images_of_another_size_are_brought_to_the_first_ones(tmp_path):
     assert tuple(take(stream_of(url, batch_groups=6, views=1, size_px=16), 1)[0].images.shape[2:]) == (16, 16, 3)
 
 
-def test_an_unreadable_member_is_replaced_alike_on_every_run_and_named(tmp_path):
+def test_an_unreadable_member_is_replaced_alike_on_every_run_and_named(tmp_path, caplog):
     url = make_dataset(tmp_path / "set", groups=24, views=2, images={(5, 1): b"no image"})
     first, second = stream_of(url), stream_of(url, start_groups=20, workers=1)
     batches = take(first, 6)
@@ -91,6 +95,8 @@ def test_an_unreadable_member_is_replaced_alike_on_every_run_and_named(tmp_path)
     ((key, reason),) = first.unreadable.items()
     assert key.endswith("-000000005")
     assert "shards/shard-000000" in reason
+    said = [record.getMessage() for record in caplog.records]  # once by each stream, however often it comes
+    assert said == [f"group {key} is unreadable, another one stands in: {reason}"] * 2
 
 
 def test_a_group_with_one_bad_view_does_not_depend_on_what_failed_before(tmp_path):
@@ -182,6 +188,35 @@ def test_a_mixture_replaces_what_is_unreadable_alike_however_it_is_read(tmp_path
     for batch, *parts in zip(whole, *halves, strict=True):
         assert (torch.cat([part.images for part in parts]) == batch.images).all()
         assert (torch.cat([part.rows for part in parts]) == batch.rows).all()
+
+
+def mixture_of(folder, names):
+    urls = [
+        make_dataset(folder / str(number), groups=6, views=1, stream_id=f"{number:02x}" * 32, label_names=own)
+        for number, own in enumerate(names)
+    ]
+    return Stream([open_dataset(one) for one in urls], batch_groups=6, views=1, seed=0)
+
+
+KINDS = ("cat", "dog", "owl", "fox")
+
+
+def test_labels_of_the_same_names_may_be_mixed(tmp_path):
+    mixture_of(tmp_path, [KINDS, KINDS]).check_labels()
+    mixture_of(tmp_path / "unnamed", [(), ()]).check_labels()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (("cat", "owl", "dog", "fox"), "label 1 is 'dog' in .*/1 and 'owl' in .*/2: labels are matched by number"),
+        ((*KINDS, "bat"), "label 4 is without a name in .*/1 and 'bat' in .*/2"),
+        ((), "label 0 is 'cat' in .*/1 and without a name in .*/2: .* mix data sets with the same label_names"),
+    ],
+)
+def test_labels_that_number_different_things_are_refused(tmp_path, other, words):
+    with pytest.raises(UserError, match=words):
+        mixture_of(tmp_path, [KINDS, KINDS, other]).check_labels()
 
 
 def test_waiting_is_measured(url):

@@ -10,6 +10,7 @@ from manifests.errors import UserError
 from tests.trainer.data import make_dataset
 from tests.trainer.processes import pretrain_words, run
 from trainer.config import load_config
+from trainer.run import Run
 from trainer.track import check_installed, tracking
 
 WANDB_BLOCK_BYTES = 32_768  # its files are LevelDB's logs of protocol buffers
@@ -82,6 +83,21 @@ def test_only_the_writer_tracks(folder):
     with tracking(watched, 0, is_writer=False) as track:
         track({"images_seen": 16, "loss": 1.0})
     assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+def test_a_run_in_a_bucket_is_one_run_whatever_machine_it_is_on(folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_bytes((folder / "config.json").read_bytes())
+    config = load_config("simclr", ["trackers=[trackio]"])
+
+    def names(**of_the_bucket):
+        runs = [Run(one, config, [], **of_the_bucket) for one in (folder, tmp_path / "other")]
+        return [trainer.track.named(one)[0] for one in runs]
+
+    here, there = names(home="s3://bucket/mine")
+    assert here == there
+    assert here.startswith("mine-")
+    assert len(set(names())) == 2
 
 
 def test_a_tracker_that_is_not_installed_is_one_line_naming_the_extra(monkeypatch):

@@ -8,7 +8,6 @@ label and is left out.
 import hashlib
 import html
 import re
-import subprocess
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from manifests.errors import UserError
+from trainer.evaluation.debian import unpack
 
 PACKAGES = {
     "openclipart-png": ("1:0.18+dfsg-19", "f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02"),
@@ -97,24 +96,8 @@ def unpack_packages(scratch: Path) -> Path:
 
     Raises: UserError where apt is missing or a package is not the one that was checked.
     """
-    for name, (version, sha256) in PACKAGES.items():
-        _run(["apt-get", "download", f"{name}={version}"], scratch)
-        archive = next(scratch.glob(f"{name}_*.deb"))
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if found != sha256:
-            raise UserError(f"{archive.name} has sha256 {found}, expected {sha256}: the mirror serves another build")
-        _run(["dpkg", "-x", archive.name, "."], scratch)
+    unpack(PACKAGES, scratch)
     return scratch / CLIPARTS
-
-
-def _run(command: list[str], folder: Path) -> None:
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise UserError(f"{command[0]} not found: clipart26 is built on Debian or Ubuntu") from None
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise UserError(f"`{' '.join(command)}` failed: {reason[0]} (try `apt-get update` first)") from None
 
 
 def class_of(path: Path) -> str | None:

@@ -5,14 +5,16 @@ makes the interval hold for other images and other seeds alike (the pigeonhole b
 draws come from counter-based seeds, so that the same predictions give the same interval anywhere.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.seeds import integers
+from manifests.seeds import integer_rows, integers
 
 RESAMPLES = 2000
+_BLOCK_NUMBERS = 1 << 22  # of resampled images at once: 32 MiB
 SEEDS_NEEDED = 3
 _QUANTILES = (0.025, 0.975)
 _DETECTABLE_ERRORS = 1.96 + 0.84  # standard errors seen with probability 0.8 at the level 0.05
@@ -20,7 +22,7 @@ _DETECTABLE_ERRORS = 1.96 + 0.84  # standard errors seen with probability 0.8 at
 
 @dataclass(frozen=True)
 class Score:
-    """Balanced accuracy, its 95 % interval, and how many independent groups of images it rests on."""
+    """An estimate such as balanced accuracy, its 95 % interval, and how many independent groups it rests on."""
 
     mean: float
     low: float
@@ -56,8 +58,21 @@ def score(predicted: NDArray[np.int64], labels: NDArray[np.int64], components: N
     """
     rows = np.atleast_2d(predicted)
     groups, resampled = _resampled_recalls(rows, labels, components)
-    low, high = np.quantile(_over_seeds(resampled), _QUANTILES)
-    return Score(float(np.mean(_accuracies(rows, labels))), float(low), float(high), groups)
+    return interval(float(np.mean(_accuracies(rows, labels))), _over_seeds(resampled), groups)
+
+
+def mean_score(values: NDArray[np.float64], components: NDArray[np.int64]) -> Score:
+    """Return the mean of one number an image, with its interval over components. Shapes: [N] each."""
+    names, group = np.unique(components, return_inverse=True)
+    sums, sizes = np.bincount(group, values), np.bincount(group)
+    resampled = [(draws @ sums) / (draws @ sizes) for draws in draw_counts(len(names), len(values))]
+    return interval(float(values.mean()), np.concatenate(resampled), len(names))
+
+
+def interval(mean: float, resampled: NDArray[np.float64], groups: int) -> Score:
+    """Return an estimate with the interval that its resamples [R] span."""
+    low, high = np.quantile(resampled, _QUANTILES)
+    return Score(mean, float(low), float(high), groups)
 
 
 def paired_difference(
@@ -106,22 +121,28 @@ def _resampled_recalls(
 ) -> tuple[int, NDArray[np.float64]]:
     """Return the number of groups, and the balanced accuracy of each resample and seed, [R, S]."""
     names, group = np.unique(components, return_inverse=True)
-    classes, label = np.unique(labels, return_inverse=True)
-    held = np.zeros((len(names), len(classes)))
-    np.add.at(held, (group, label), 1)
-    draws = _draw_counts(len(names))  # [R, G]
-    total = draws @ held  # [R, K] images of each class in each resample
-    recalls = []
-    for row in predicted == labels:
-        right = np.zeros_like(held)
-        np.add.at(right, (group, label), row)
-        with np.errstate(invalid="ignore"):
-            recalls.append(np.nanmean(np.where(total > 0, draws @ right / total, np.nan), axis=1))
-    return len(names), np.stack(recalls, 1)
+    by_class = np.argsort(labels, kind="stable")
+    starts = np.unique(labels[by_class], return_index=True)[1]
+    right = (predicted == labels)[:, by_class]  # [S, N]
+    resampled = []
+    for draws in draw_counts(len(names), len(labels)):
+        counts = draws[:, group[by_class]]  # how often each image comes, [r, N]
+        total = np.add.reduceat(counts, starts, axis=1)  # images of each class, [r, K]
+        recalls = [_recalls(np.add.reduceat(counts * row, starts, axis=1), total) for row in right]
+        resampled.append(np.stack(recalls, axis=1))
+    return len(names), np.concatenate(resampled)
 
 
-def _draw_counts(groups: int) -> NDArray[np.float64]:
-    """Return how often each group comes in each resample, [R, G]."""
-    drawn = integers(0, "bootstrap groups", groups, (RESAMPLES, groups))
-    offsets = np.arange(RESAMPLES)[:, None] * groups
-    return np.bincount((drawn + offsets).ravel(), minlength=RESAMPLES * groups).reshape(RESAMPLES, groups).astype(float)
+def _recalls(right: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the classes that a resample has any image of. Shapes: [r, K] each -> [r]."""
+    shares = np.divide(right, total, out=np.full_like(right, np.nan), where=total > 0)
+    return np.asarray(np.nanmean(shares, axis=1))
+
+
+def draw_counts(groups: int, images: int) -> Iterator[NDArray[np.float64]]:
+    """Return how often each group comes in each resample, [r, G] at a time, so that [r, images] fits into memory."""
+    block = max(1, _BLOCK_NUMBERS // images)
+    for drawn in integer_rows(0, "bootstrap groups", groups, (RESAMPLES, groups), block):
+        offsets = np.arange(len(drawn))[:, None] * groups
+        counts = np.bincount((drawn + offsets).ravel(), minlength=drawn.size)
+        yield counts.reshape(drawn.shape).astype(float)

@@ -1,6 +1,6 @@
 """What is compared: the features of an encoder, of the two things it has to beat, and of one to look up to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from trainer.embed import embed_images, prepared
 from trainer.encoders import Encoder, Preprocessing, load_encoder
 from trainer.evaluation.duplicates import area_average
 
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 Embedding = Callable[[NDArray[np.uint8]], Tensor]  # images [N, H, W, 3] -> features [N, D]
 
 PIXELS_SIDE = 16
@@ -25,7 +26,7 @@ def embed(encoder: Encoder, images: NDArray[np.uint8]) -> Tensor:
     return torch.cat([torch.from_numpy(embed_images(encoder, batch)) for batch in _batches(images)])
 
 
-def _batches(images: NDArray[np.uint8]) -> Iterator[list[NDArray[np.uint8]]]:
+def _batches(images: Images) -> Iterator[list[NDArray[np.uint8]]]:
     return (list(images[start : start + _BATCH_IMAGES]) for start in range(0, len(images), _BATCH_IMAGES))
 
 
@@ -46,8 +47,8 @@ def random_encoder(checkpoint: str | Path, images: NDArray[np.uint8], seed: int)
 
 
 @torch.no_grad()
-def recalibrated(encoder: Encoder, images: NDArray[np.uint8]) -> Encoder:
-    """Replace the running statistics of every batch norm by their mean over batches of images [N, H, W, 3]."""
+def recalibrated(encoder: Encoder, images: Images) -> Encoder:
+    """Replace the running statistics of every batch norm by their mean over batches of images, [H, W, 3] each."""
     norms = [module for module in encoder.eval().modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.train().reset_running_stats()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 5  # fixed before the first measurement
+_CHUNK_VALUES = 1 << 26  # cosines held at a time: half a gigabyte
 
 
 def classify(train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int = NEIGHBOURS) -> Tensor:
@@ -11,7 +12,14 @@ def classify(train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int =
 
     Shapes: train [N, D], labels [N], test [M, D] -> [M].
     """
-    cosine, rows = (_unit(test) @ _unit(train).T).topk(min(k, len(train)))  # [M, k]
+    chunk = max(1, _CHUNK_VALUES // len(train))
+    known = _unit(train)
+    found = [_vote(known, labels, rows, classes, min(k, len(train))) for rows in torch.split(_unit(test), chunk)]
+    return torch.cat(found)
+
+
+def _vote(train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int) -> Tensor:
+    cosine, rows = (test @ train.T).topk(k)  # [M, k]
     weights = 1 + (cosine + 1) / (4 * k)  # a vote is worth 1, all k cosines together less than 1
     votes = torch.zeros(len(test), classes, dtype=torch.float64).scatter_add_(1, labels[rows], weights)
     return votes.argmax(1)

@@ -20,7 +20,7 @@ def deal(labels: NDArray[np.int64], components: NDArray[np.int64], parts: int, s
 
     Components go largest first, equal ones in hash order, each to the part with fewest images of its main class.
     """
-    members = {int(c): np.flatnonzero(components == c) for c in np.unique(components)}
+    members = _members(components)
     ids = list(members)
     hashed = [ids[i] for i in name_order([str(c) for c in ids], salt)]
     held = np.zeros((parts, int(labels.max()) + 1), np.int64)
@@ -31,6 +31,11 @@ def deal(labels: NDArray[np.int64], components: NDArray[np.int64], parts: int, s
         held[part] += counts
         part_of[members[component]] = part
     return part_of
+
+
+def _members(components: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    ids, counts = np.unique(components, return_counts=True)
+    return dict(zip(ids.tolist(), np.split(np.argsort(components, kind="stable"), counts.cumsum()[:-1]), strict=True))
 
 
 def straddling(components: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,6 +21,20 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
+class Part:
+    """Indices of images to learn from, to pick settings on, and to predict; no component lies in two of them."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @property
+    def learning(self) -> NDArray[np.int64]:
+        """Return all that may be learned from once settings are picked, in order."""
+        return np.sort(np.concatenate([self.train, self.validation]))
+
+
+@dataclass(frozen=True)
 class Predictions:
     """One class per image [N] by each method, and the penalty picked in each fold."""
 
@@ -34,21 +48,49 @@ def folds(labels: NDArray[np.int64], components: NDArray[np.int64]) -> NDArray[n
     return deal(labels, components, FOLDS, "folds")
 
 
+def fold_parts(labels: NDArray[np.int64], components: NDArray[np.int64]) -> tuple[Part, ...]:
+    """Return five parts that predict every image once."""
+    fold_of = folds(labels, components)
+    return tuple(_part((fold_of - fold) % FOLDS) for fold in range(FOLDS))
+
+
+def _part(turned: NDArray[np.int64]) -> Part:
+    """Predict fold 0, pick settings on fold 1."""
+    return Part(np.flatnonzero(turned > 1), np.flatnonzero(turned == 1), np.flatnonzero(turned == 0))
+
+
 def predict(features: Tensor, labels: NDArray[np.int64], components: NDArray[np.int64]) -> Predictions:
     """Predict every image from the folds that it is not in.
 
     Shapes: features [N, D]; labels and components [N].
     """
-    fold_of, targets, classes = folds(labels, components), torch.from_numpy(labels), int(labels.max()) + 1
-    knn, linear, penalties = np.empty_like(labels), np.empty_like(labels), []
-    for fold in range(FOLDS):
-        test = torch.from_numpy(fold_of == fold)
-        chosen = torch.from_numpy(fold_of == (fold + 1) % FOLDS)
-        knn[test] = classify(features[~test], targets[~test], features[test], classes).numpy()
-        penalty = pick_penalty(features, targets, ~test & ~chosen, chosen, classes)
-        linear[test] = probed(features, targets, ~test, test, classes, [penalty], TOLERANCE)[0].numpy()
+    parts = fold_parts(labels, components)
+    linear, penalties = predict_linear(features, labels, parts)
+    return Predictions(predict_knn(features, labels, parts), linear, penalties)
+
+
+def predict_knn(features: Tensor, labels: NDArray[np.int64], parts: Sequence[Part]) -> NDArray[np.int64]:
+    """Predict every part's images from their nearest neighbours in the rest of it; -1 for images of no part."""
+    targets, classes = torch.from_numpy(labels), int(labels.max()) + 1
+    found = np.full_like(labels, -1)
+    for part in parts:
+        known = part.learning
+        found[part.test] = classify(features[known], targets[known], features[part.test], classes).numpy()
+    return found
+
+
+def predict_linear(
+    features: Tensor, labels: NDArray[np.int64], parts: Sequence[Part]
+) -> tuple[NDArray[np.int64], list[float]]:
+    """Predict every part's images by a probe whose penalty is picked within it; and return the penalties."""
+    targets, classes = torch.from_numpy(labels), int(labels.max()) + 1
+    found, penalties = np.full_like(labels, -1), []
+    for part in parts:
+        train, validation, test, known = map(torch.from_numpy, (part.train, part.validation, part.test, part.learning))
+        penalty = pick_penalty(features, targets, train, validation, classes)
+        found[part.test] = probed(features, targets, known, test, classes, [penalty], TOLERANCE)[0].numpy()
         penalties.append(penalty)
-    return Predictions(knn, linear, penalties)
+    return found, penalties
 
 
 def pick_penalty(features: Tensor, labels: Tensor, train: Tensor, validation: Tensor, classes: int) -> float:

@@ -5,18 +5,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from manifests.dataset import open_dataset
-from manifests.errors import CorruptError, UserError
-from trainer.evaluation.partition import straddling
+from manifests.errors import UserError
+from trainer.evaluation.pool import read_pool
 
 SETS = {"clipart26": "clipart26", "emoji": "emoji-identities"}
 SPLITS = ("dev", "test")
-_COLUMNS = ["key", "label", "split", "x_component", "stream_id", "view", "shard", "offset", "size", "sha256", "status"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,11 @@ def folder(name: str) -> Path:
     return Path(__file__).parent / "sets" / SETS[name]
 
 
+def located(name: str) -> str:
+    """Return where a labelled set lies: a shipped one by its name, another by its folder or URL."""
+    return str(folder(name)) if name in SETS else name
+
+
 def load(source: str | Path, split: str) -> Examples:
     """Read one split of a labelled set at a folder or URL.
 
@@ -57,24 +60,17 @@ def load(source: str | Path, split: str) -> Examples:
     """
     if split not in SPLITS:
         raise UserError(f"there is no split {split!r}: choose dev (to decide anything) or test (to publish)")
-    dataset = open_dataset(str(source))
-    table = dataset.rows(_COLUMNS, ok_only=True)
-    components = table["x_component"].to_numpy()
-    _refuse_leak(str(source), components, np.array(table["split"].to_pylist()))
-    rows: list[dict[str, Any]] = [row for row in table.to_pylist() if row["split"] == split]
-    return Examples(
-        root=dataset.root,
-        label_names=list(dataset.version.label_names),
-        keys=[row["key"] for row in rows],
-        images=np.stack([dataset.image(row) for row in rows]),
-        labels=np.array([row["label"] for row in rows], np.int64),
-        components=np.array([row["x_component"] for row in rows], np.int64),
-    )
-
-
-def _refuse_leak(source: str, components: NDArray[np.int64], splits: NDArray[np.str_]) -> None:
-    leaked = straddling(components, np.unique(splits, return_inverse=True)[1])
-    if len(leaked):
-        raise CorruptError(
-            f"{source}: near-duplicates in several splits, x_component {leaked[:5].tolist()}: build anew"
+    pool = read_pool(source)
+    rows = np.flatnonzero((pool.splits == split) & (pool.labels >= 0))
+    if not len(rows):
+        raise UserError(
+            f"{source} has no labelled images of split {split!r}: it has {sorted(set(pool.splits.tolist()))}"
         )
+    return Examples(
+        root=pool.dataset.root,
+        label_names=pool.label_names,
+        keys=pool.rows["key"].take(pa.array(rows)).to_pylist(),
+        images=np.stack(pool.images(rows)),
+        labels=pool.labels[rows],
+        components=pool.components[rows],
+    )

@@ -8,13 +8,18 @@ from manifests.errors import UserError
 from trainer.config import RunConfig
 from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder, build_encoder
+from trainer.objectives.autoencoder import Autoencoder
 from trainer.objectives.byol import Byol, SimSiam
 from trainer.objectives.clip import Clip
 from trainer.objectives.cmc import Cmc
+from trainer.objectives.drl import Drl
 from trainer.objectives.infomin import InfoMin
+from trainer.objectives.invert import Invert
+from trainer.objectives.learned_views import LearnedViews
 from trainer.objectives.moco import Moco
 from trainer.objectives.mocov3 import MocoV3
 from trainer.objectives.objective import Objective
+from trainer.objectives.patches import Patches
 from trainer.objectives.pirl import Pirl
 from trainer.objectives.siglip import Siglip
 from trainer.objectives.simclr import SimClr
@@ -35,7 +40,11 @@ _METHODS: dict[str, type[Any]] = {
     "synclr": SynClr,
     "simsiam": SimSiam,
     "byol": Byol,
+    "patches": Patches,
+    "drl": Drl,
+    "autoencoder": Autoencoder,
 }
+_CLASSIFIERS: dict[str, type[Any]] = {"supervised": Supervised, "learned_views": LearnedViews}
 _READERS: dict[str, type[Any]] = {"clip": Clip, "siglip": Siglip, "stablerep_text": StableRepText}
 
 
@@ -60,8 +69,10 @@ def _build(config: RunConfig, encoder: Encoder, facts: DataFacts) -> Objective:
         built = _READERS[settings.name](config, settings, encoder, facts.vocabulary)
     elif settings.name == "pirl":
         built = Pirl(config, settings, encoder, facts.stored_images)
-    elif settings.name == "supervised":
-        built = Supervised(config, settings, encoder, facts.classes)
+    elif settings.name in _CLASSIFIERS:
+        built = _CLASSIFIERS[settings.name](config, settings, encoder, facts.classes)
+    elif settings.name == "invert":
+        built = Invert(config, settings, encoder, facts)
     else:
         built = _METHODS[settings.name](config, settings, encoder)
     return built

@@ -30,10 +30,14 @@ def both(inputs: Inputs) -> Tensor:
 class Predictive(Objective):
     """Two crops, a head, a predictor; a method says what the prediction is compared with."""
 
+    is_projection_normalised: bool
+    weight: float  # of the mean squared distance, so that a paper's learning rate means what it says
+
     def __init__(self, config: RunConfig, settings: ByolConfig | SimSiamConfig, encoder: Encoder) -> None:
         super().__init__()
         self.crops = pair(config)
-        self.encoder, self.head = encoder, projection(settings, encoder.dimensions)
+        self.encoder = encoder
+        self.head = projection(settings, encoder.dimensions, is_output_normalised=self.is_projection_normalised)
         wide = settings.dimensions
         self.predictor = ProjectionHead(wide, settings.predictor_hidden, wide, layers=2, norm=settings.norm)
         self.positives = settings.positives
@@ -42,7 +46,7 @@ class Predictive(Objective):
         return (self.encoded(both(inputs)),)
 
     def distance(self, projected: Tensor, targets: Tensor, inputs: Inputs) -> tuple[Tensor, Report]:
-        """Mean of 2 - 2 cos of each prediction and the other crop's target. Shapes: both [2, n, D]."""
+        """Weigh the mean of 2 - 2 cos of each prediction and the other crop's target. Shapes: both [2, n, D]."""
         predicted = stacked(unit(self.predictor(projected.flatten(0, 1))), len(projected))
         others = unit(targets.detach()).flip(0)
         if self.positives == "group":
@@ -53,11 +57,15 @@ class Predictive(Objective):
         self.embeddings = flat[:DIAGNOSED_ROWS]
         sums = all_reduce_sum(torch.stack([squared.detach().double().sum(), count.double()]))
         alignment = sums[0] / sums[1]
-        return share_of_global_mean(squared.sum(), count), {"loss": alignment, "alignment": alignment, **spread(flat)}
+        report = {"loss": self.weight * alignment, "alignment": alignment, **spread(flat)}
+        return self.weight * share_of_global_mean(squared.sum(), count), report
 
 
 class Byol(Predictive):
     """Features: both crops' of the backbone, and of the slow one, which have no gradient."""
+
+    is_projection_normalised = False  # "Implementation details": unlike in SimCLR, the output is not
+    weight = 2.0  # both directions are summed (eq. 2 and below)
 
     def __init__(self, config: RunConfig, settings: ByolConfig, encoder: Encoder) -> None:
         super().__init__(config, settings, encoder)
@@ -85,6 +93,9 @@ class Byol(Predictive):
 
 
 class SimSiam(Predictive):
+    is_projection_normalised = True  # section 3, "Baseline settings": its output too, the predictor's not
+    weight = 0.5  # eq. 2 is the mean of two -cos, which this is but for a constant 1
+
     def loss(self, features: Features, inputs: Inputs) -> tuple[Tensor, Report]:
         projected = stacked(self.head(features[0].flatten(0, 1)), len(features[0]))
         return self.distance(projected, projected, inputs)

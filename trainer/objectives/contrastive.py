@@ -37,6 +37,13 @@ class Contrastive(Objective):
         return share_of_global_mean(total, anchors), report
 
 
-def projection(settings: ProjectionConfig, width: int) -> ProjectionHead:
-    """Return the head that a config describes."""
-    return ProjectionHead(width, settings.hidden, settings.dimensions, layers=settings.layers, norm=settings.norm)
+def projection(settings: ProjectionConfig, width: int, *, is_output_normalised: bool = False) -> ProjectionHead:
+    """Return the projection head that a config describes."""
+    return ProjectionHead(
+        width,
+        settings.hidden,
+        settings.dimensions,
+        layers=settings.layers,
+        norm=settings.norm,
+        is_output_normalised=is_output_normalised,
+    )

@@ -38,6 +38,8 @@ class Inputs(NamedTuple):
     labels: Tensor  # int64 [n], -1 where there is none
     tokens: Tensor | None  # int64 [b, L], the caption of each group
     views: int  # m
+    targets: Tensor | None = None  # float32 [n, T], what made each image
+    class_ids: Tensor | None = None  # int64 [n], with targets: the class that was asked for, -1 for none
 
     def part(self, groups: slice) -> Inputs:
         """Return some of the groups, with all their images and crops."""
@@ -50,6 +52,8 @@ class Inputs(NamedTuple):
             labels=self.labels[images],
             tokens=None if self.tokens is None else self.tokens[groups],
             views=self.views,
+            targets=None if self.targets is None else self.targets[images],
+            class_ids=None if self.class_ids is None else self.class_ids[images],
         )
 
     @property

@@ -1,6 +1,6 @@
 """MoCo v3: no queue; each of two crops predicts the other's key among the keys of the global batch, both ways.
 
-Source: arXiv:2104.02057, algorithm 1, with its factor 2τ.
+Both heads end in a norm without weights ("MLP heads"). Source: arXiv:2104.02057, algorithm 1, with its factor 2τ.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class MocoV3(Objective):
     def __init__(self, config: RunConfig, settings: MocoV3Config, encoder: Encoder) -> None:
         super().__init__()
         self.crops = pair(config)
-        self.encoder, self.head = encoder, projection(settings, encoder.dimensions)
-        wide = settings.dimensions
-        self.predictor = ProjectionHead(wide, settings.hidden, wide, layers=2, norm=settings.norm)
+        self.encoder, self.head = encoder, projection(settings, encoder.dimensions, is_output_normalised=True)
+        wide, norm = settings.dimensions, settings.norm
+        self.predictor = ProjectionHead(wide, settings.hidden, wide, layers=2, norm=norm, is_output_normalised=True)
         self.teacher = Teacher(encoder=encoder, head=self.head)
         self.settings, self.total_images = settings, config.images
 

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from factory.__main__ import app
 from factory.walks.config import Estimator, NavigatorConfig
-from factory.walks.encoder import info_nce
 from factory.walks.file import LearnedFacts, parse_learned, read_bytes, to_bytes
 from factory.walks.frozen import Frozen, LatentLaw
 from factory.walks.information import compare, report
@@ -22,6 +21,7 @@ from factory.walks.navigation import MinMax, Navigator, gaussian_way, likeness, 
 from factory.walks.steering import layer_arrays
 from factory.walks.train_navigator import NavigatorRun, is_enough, way_of
 from learning import loop
+from learning.information import info_nce
 from tests.factory.walks.toys import CPU, Spot, spot, tiny_folder
 
 ESTIMATOR = {"training_images": 64, "epochs": 1, "test_images": 64, "batch_images": 16, "seeds": 2}

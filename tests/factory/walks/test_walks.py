@@ -15,10 +15,12 @@ from factory.builtin import loop
 from factory.walks.config import WalksConfig, configured
 from factory.walks.edits import edited
 from factory.walks.file import parse_learned, read_bytes
+from factory.walks.folder import stoppable
 from factory.walks.frozen import Frozen, LatentLaw
 from factory.walks.steering import Steering, Walks, draw_alphas, masked_error
 from factory.walks.train_walks import WalksRun
-from manifests.errors import ConflictError, UserError
+from learning.checkpoint import load_newest, save
+from manifests.errors import ConflictError, CorruptError, UserError
 from tests.factory.walks.toys import CPU, Spot, spot, tiny_folder
 
 SHORT = {"images": 32, "batch_images": 8, "checkpoint_images": 16, "warmup_images": 8, "measure_images": 16}
@@ -158,3 +160,9 @@ def test_walks_that_do_nothing_are_not_shipped(tmp_path: Path) -> None:
     assert not out.exists()
     with pytest.raises(UserError, match=r"ends in \.safetensors"):
         WalksRun(str(model), tmp_path / "walks", config(), silent)
+
+
+def test_a_run_whose_checkpoints_are_all_broken_is_one_line_and_no_new_beginning(tmp_path: Path) -> None:
+    (save(tmp_path / "checkpoints", {"seen": 1}, images_seen=1) / "state.json").write_text("{}")
+    with pytest.raises(CorruptError, match=r"walk: none of the 1 checkpoints in .* is whole"), stoppable(Path("walk")):
+        load_newest(tmp_path / "checkpoints")

@@ -178,6 +178,12 @@ def test_a_target_in_the_way_of_a_file_is_said_before_anything_is_scored(argumen
         assert "scoring" not in result.stderr
 
 
+def test_a_plot_of_runs_is_refused_for_it_would_be_empty() -> None:
+    refused = CliRunner().invoke(app, ["compare", "1", "2", "--plot", "plot.svg"]).exception
+    assert isinstance(refused, UserError)
+    assert "--plot draws recorded results, and 1 holds none" in str(refused)
+
+
 def test_people_get_a_table() -> None:
     result = CliRunner().invoke(app, ["compare", "1", "2", "3"])
     lines = result.stdout.splitlines()

@@ -1,10 +1,13 @@
 """Intervals that cover what they claim, and evidence that is declared where it is and refused where it is not."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from trainer.evaluation.evidence import Difference, paired_difference, score
+from trainer.evaluation import evidence
+from trainer.evaluation.evidence import Difference, mean_score, paired_difference, score
 from trainer.evaluation.protocol import balanced_accuracy
 
 LABELS = np.arange(400) % 4
@@ -82,3 +85,38 @@ def test_one_seed_of_another_sign_is_no_evidence() -> None:
 def test_predictions_of_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(3, 400\)"):
         paired_difference(np.zeros((3, 400), np.int64), np.zeros((2, 400), np.int64), LABELS, COMPONENTS)
+
+
+def peak_bytes_of(act) -> int:
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_hundred_thousand_groups_of_many_classes_need_a_fraction_of_a_gigabyte(monkeypatch) -> None:
+    monkeypatch.setattr(evidence, "RESAMPLES", 90)
+    labels = np.arange(100_000) % 1000
+    predicted = np.where(np.arange(100_000) % 5 == 0, labels, 0)[None]
+    whole = 90 * 100_000 * 8
+    assert peak_bytes_of(lambda: score(predicted, labels, np.arange(100_000))) < 0.25e9
+    monkeypatch.setattr(evidence, "_BLOCK_NUMBERS", 1 << 40)  # all resamples at once: what the blocks are for
+    assert peak_bytes_of(lambda: score(predicted, labels, np.arange(100_000))) > 3 * whole
+
+
+def test_blocks_change_no_interval(monkeypatch) -> None:
+    draw = np.random.default_rng(3)
+    predicted, values = np.stack([guesses(draw, 0.6), guesses(draw, 0.5)]), draw.random(400)
+    whole = score(predicted, LABELS, COMPONENTS), mean_score(values, COMPONENTS)
+    monkeypatch.setattr(evidence, "_BLOCK_NUMBERS", 3 * 400 + 1)
+    assert score(predicted, LABELS, COMPONENTS) == whole[0]
+    found = mean_score(values, COMPONENTS)
+    assert (found.low, found.high) == pytest.approx((whole[1].low, whole[1].high), rel=1e-12)
+
+
+def test_a_class_that_a_resample_has_no_image_of_is_left_out_of_its_mean() -> None:
+    labels, components = np.array([0, 0, 0, 1]), np.arange(4)
+    found = score(np.array([0, 0, 0, 0]), labels, components)
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 1.0)

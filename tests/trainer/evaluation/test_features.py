@@ -84,3 +84,23 @@ def test_imagenet_weights_are_the_packaged_ones_and_recognise_what_they_were_tra
     assert torch.equal(mine["blocks.1.0.conv_pw.weight"], theirs["_blocks.1._expand_conv.weight"])
     assert torch.equal(mine["conv_head.weight"], theirs["_conv_head.weight"])
     assert embed(imagenet_encoder(), IMAGES[:2]).shape == (2, 1280)
+
+
+def test_images_follow_the_encoder_to_its_device() -> None:
+    """A run is probed where it trains; no GPU is needed to see whether images are brought there."""
+    encoder = small_encoder()
+    features = torch.zeros(150, 4)
+    seen: list[torch.device] = []
+
+    class Elsewhere(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(1, device="meta"))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images.device)
+            return features[: len(images)]
+
+    encoder.backbone = Elsewhere()
+    assert embed(encoder, IMAGES).shape == (150, 4)
+    assert {device.type for device in seen} == {"meta"}

@@ -11,15 +11,20 @@ def unit(x):
     return x / x.square().sum(dim=1, keepdim=True).sqrt()
 
 
-def mlp(p, name, x, layers=2, norm="batch"):
+def normal(x, norm):
+    over = 0 if norm == "batch" else 1
+    centred = x - x.mean(dim=over, keepdim=True)
+    return centred / (centred.square().mean(dim=over, keepdim=True) + 1e-5).sqrt()
+
+
+def mlp(p, name, x, layers=2, norm="batch", output_norm=None):
     for layer in range(layers - 1):
         x = x @ p[f"{name}.{3 * layer}.weight"].T + p.get(f"{name}.{3 * layer}.bias", 0)
-        over = 0 if norm == "batch" else 1
-        centred = x - x.mean(dim=over, keepdim=True)
-        x = centred / (centred.square().mean(dim=over, keepdim=True) + 1e-5).sqrt()
+        x = normal(x, norm)
         x = (x * p[f"{name}.{3 * layer + 1}.weight"] + p[f"{name}.{3 * layer + 1}.bias"]).clamp(min=0)
     last = 3 * (layers - 1)
-    return x @ p[f"{name}.{last}.weight"].T + p[f"{name}.{last}.bias"]
+    x = x @ p[f"{name}.{last}.weight"].T + p.get(f"{name}.{last}.bias", 0)
+    return normal(x, output_norm) if output_norm else x
 
 
 def nce(queries, keys, ids, key_ids, tau, left_out=None, own=None, decoupled=False):

@@ -1,11 +1,14 @@
 """The loss and the gradient of one step against the papers' equations in plain float64."""
 
+import copy
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from learning.augment import patch_pairs
+from learning.score_matching import normal
 from tests.trainer.objectives import references as ref
 from tests.trainer.objectives.tiny import OBJECTIVES, config_of, inputs_of, objective_of
 from trainer.objective_config import AnyObjective
@@ -90,8 +93,9 @@ def pirl(o, p, x, s):
 
 def mocov3(o, p, x, s):
     crops = [kind[0] for kind in x.crops]
-    queries = ref.unit(ref.mlp(p, "predictor", ref.mlp(p, "head", student(o, crops)))).chunk(2)
-    keys = ref.unit(ref.mlp(p, "teacher.modules_by_name.head", slow(o, crops)).detach()).chunk(2)
+    last = {"output_norm": "batch"}
+    queries = ref.unit(ref.mlp(p, "predictor", ref.mlp(p, "head", student(o, crops), **last), **last)).chunk(2)
+    keys = ref.unit(ref.mlp(p, "teacher.modules_by_name.head", slow(o, crops), **last).detach()).chunk(2)
     ids, tau = (x.ids if s["positives"] == "group" else x.images), s["temperature"]
     one, two = ref.mean_nce(queries[0], keys[1], ids, ids, tau), ref.mean_nce(queries[1], keys[0], ids, ids, tau)
     return 2 * tau * (one + two)
@@ -109,8 +113,8 @@ def predicted(p, projected, targets, x, s):
     guesses, total = ref.unit(ref.mlp(p, "predictor", projected)).chunk(2), 0
     for guess, target in zip(guesses, reversed(ref.unit(targets.detach()).chunk(2)), strict=True):
         target = ref.next_views(target, x.views) if s["positives"] == "group" else target
-        total = total + (guess - target).square().sum(dim=1).mean() / 2
-    return total
+        total = total + (guess - target).square().sum(dim=1).mean()
+    return total  # of both directions
 
 
 def byol(o, p, x, s):
@@ -120,8 +124,8 @@ def byol(o, p, x, s):
 
 
 def simsiam(o, p, x, s):
-    projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3)
-    return predicted(p, projected, projected, x, s)
+    projected = ref.mlp(p, "head", student(o, [kind[0] for kind in x.crops]), layers=3, output_norm="batch")
+    return predicted(p, projected, projected, x, s) / 4  # -(cos + cos) / 2, plus 1
 
 
 def supervised(o, p, x, s):
@@ -130,6 +134,83 @@ def supervised(o, p, x, s):
         row.exp().sum().log() - row[label] for row, label in zip(logits, x.labels.tolist(), strict=True) if label >= 0
     ]
     return sum(losses) / len(losses)
+
+
+def kernel(s, t):
+    """Mean and std of x_t, by the integrals of their coefficients (arXiv:2011.13456 eq. 29)."""
+    if s["sde"] == "ve":
+        return torch.ones_like(t), 0.01 * (s["sigma_max"] / 0.01) ** t
+    mean = torch.exp(-(t**2) * (20 - 0.1) / 4 - t * 0.1 / 2)
+    return mean, (1 - mean**2).sqrt()
+
+
+def coded(o, p, features, x, s):
+    """Codes, and what they cost; the noise of `kl` is the one that is drawn for these images."""
+    outputs = features @ p["code.weight"].T + p["code.bias"]
+    if s["regularisation"] != "kl":
+        return outputs, outputs.abs().sum(dim=1) if s["regularisation"] == "l1" else torch.zeros(len(outputs))
+    mean, log_variance = outputs[:, : s["dimensions"]], outputs[:, s["dimensions"] :]
+    std = (log_variance / 2).exp()
+    costs = (mean**2 + std**2 - 1).sum(dim=1) / 2 - std.log().sum(dim=1)
+    return mean + std * normal(o.seeds(x), 3, (s["dimensions"],)), costs
+
+
+def drl(o, p, x, s):
+    images, times = x.crops[0][0], o.times(x)
+    timed = (times,) if o.encoder.timed else ()
+    codes, costs = coded(o, p, o.encoder.backbone(images, *timed), x, s)
+    mean, std = (factor[:, None, None, None] for factor in kernel(s, times))
+    noise = normal(o.seeds(x), 2, images.shape[1:])
+    noisy, power = mean * images + std * noise, mean**2 * 0.25 + std**2
+    score = -noisy / power - mean * 0.5 / power.sqrt() / std * o.net(noisy / power.sqrt(), times, codes)
+    towards_the_image = -(noisy - mean * images) / std**2
+    squared = (std**2 * (score - towards_the_image) ** 2).sum(dim=(1, 2, 3)) / 2
+    return (squared + s["weight"] * costs).mean()
+
+
+def autoencoder(o, p, x, s):
+    images = x.crops[0][0]
+    codes, costs = coded(o, p, o.encoder.backbone(images), x, s)
+    drawn = 0.5 * o.net(0 * images, images.new_ones(len(images)), codes)
+    return ((drawn - images).square().sum(dim=(1, 2, 3)) / 2 + s["weight"] * costs).mean()
+
+
+def invert(o, p, x, s):
+    features = student(o, x.crops[0])
+    targets = (x.targets.double() - torch.tensor([0.5, -1.0, 0.0])) / torch.tensor([2.0, 0.25, 1.0])
+    loss = (features @ p["head.weight"].T + p["head.bias"] - targets).square().mean()
+    if not s["conditional"]:
+        return loss
+    logits = features @ p["classifier.weight"].T + p["classifier.bias"]
+    pairs = [(row, one) for row, one in zip(logits, x.class_ids.tolist(), strict=True) if one >= 0]
+    return loss + s["class_weight"] * sum(row.exp().sum().log() - row[one] for row, one in pairs) / len(pairs)
+
+
+def patches(o, p, x, s):
+    z = ref.unit(ref.mlp(p, "head", student(o, patch_pairs(x.crops[0][0], x.images, 16, s["distance_px"]))))
+    return ref.among_each_other(z, x.images.tolist() * 2, s["temperature"])
+
+
+def found(backbone, p, views, x, s):
+    """How well the encoders find what belongs together."""
+    rows = ref.unit(ref.mlp(p, "heads.0", backbone.first(views[:, :1])))
+    others = ref.unit(ref.mlp(p, "heads.1", backbone.others(views[:, 1:])))
+    ids, tau = x.images, s["temperature"]
+    return (ref.mean_nce(rows, others, ids, ids, tau) + ref.mean_nce(others, rows, ids, ids, tau)) / 2
+
+
+def learned_views(o, p, x, s):
+    """The encoders descend, and the flow, before encoders that stand still, ascends."""
+    views, still = o.cut(x.crops[0][0]), copy.deepcopy(o.encoder.backbone).requires_grad_(False)
+    hidden = found(still, {name: value.detach() for name, value in p.items()}, views, x, s)
+    loss = found(o.encoder.backbone, p, views.detach(), x, s) - s["information_weight"] * (hidden - hidden.detach())
+    judges = o.judges.backbone
+    for number, features in enumerate((judges.first(views[:, :1]), judges.others(views[:, 1:]))):
+        name = f"judges.classifiers.{number}"
+        logits = features @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+        pairs = [(row, y) for row, y in zip(logits, x.labels.tolist(), strict=True) if y >= 0]
+        loss = loss + s["label_weight"] * sum(row.exp().sum().log() - row[y] for row, y in pairs) / len(pairs)
+    return loss
 
 
 def synclr_queries_loss(p, features, seen, x, s):

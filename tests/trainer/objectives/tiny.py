@@ -13,11 +13,15 @@ VIT = {
     "size_px": 16,
 }
 DYNAMIC_VIT = {**VIT, "arguments": {**VIT["arguments"], "dynamic_img_size": True}}
-FACTS = DataFacts(stored_images=40, classes=4, vocabulary=20)
+TIMED_VIT = {**VIT, "timed": True}
+FACTS = DataFacts(
+    stored_images=40, classes=4, vocabulary=20, target_mean=[0.5, -1.0, 0.0], target_std=[2.0, 0.25, 1.0], class_ids=4
+)
 TEXT = {"width": 8, "layers": 1, "heads": 2, "context": 6}
 HEAD = {"hidden": 12, "dimensions": 6}
 JIGSAW = {"grid": 2, "jigsaw_px": 32, "patch_px": 16}
 SYNCLR = {"name": "synclr", **HEAD, "local_crops": 2, "local_px": 8, "prototypes": 7}
+NET = {"dimensions": 4, "net": {"width": 8, "multipliers": (1, 2), "blocks": 1}, "weight": 0.01}
 OBJECTIVES = {
     "simclr": {"name": "simclr", **HEAD},
     "simclr decoupled": {"name": "simclr", **HEAD, "decoupled": True},
@@ -50,6 +54,15 @@ OBJECTIVES = {
     "byol": {"name": "byol", **HEAD, "momentum": 0.9},
     "byol of groups": {"name": "byol", **HEAD, "positives": "group"},
     "supervised": {"name": "supervised"},
+    "patches": {"name": "patches", **HEAD, "whole_px": 24, "distance_px": 8},
+    "learned views": {"name": "learned_views", **HEAD, "information_weight": 0.7, "label_weight": 0.4, "guard": False},
+    "drl": {"name": "drl", **NET, "regularisation": "l1"},
+    "drl of the time": {"name": "drl", **NET, "sde": "vp", "levels": "sigma"},
+    "vdrl": {"name": "drl", **NET, "regularisation": "kl"},
+    "autoencoder": {"name": "autoencoder", **NET},
+    "variational autoencoder": {"name": "autoencoder", **NET, "regularisation": "kl"},
+    "invert": {"name": "invert"},
+    "invert with classes": {"name": "invert", "conditional": True, "class_weight": 0.5},
 }
 
 
@@ -58,6 +71,10 @@ def config_of(case, views=2, groups=4, **more):
     encoder = DYNAMIC_VIT if objective["name"] == "synclr" else VIT
     if objective["name"] == "cmc":
         encoder = {**VIT, "split": "lab"}
+    if objective["name"] == "learned_views":
+        encoder = {**VIT, "split": "flow"}
+    if case in ("drl of the time", "vdrl"):
+        encoder = TIMED_VIT
     values = {"images": 800, "batch_images": views * groups, "data": {"views": views}, "encoder": encoder}
     return RunConfig.model_validate({**values, "objective": objective, **more})
 
@@ -70,7 +87,17 @@ def objective_of(config, seed=0):
         with torch.no_grad():
             for parameter in objective.teacher.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
+    _move_from_zero(objective)
     return objective
+
+
+@torch.no_grad()
+def _move_from_zero(objective):
+    """Layers that begin at 0 hide all that lies before them."""
+    zeros = [objective.net.leave[2]] if hasattr(objective, "net") else []
+    zeros += list(objective.encoder.backbone.changes) if objective.encoder.timed else []
+    for layer in zeros:
+        layer.weight.add_(0.2 * torch.randn_like(layer.weight))
 
 
 def inputs_of(objective, config, seed=0, ids=(5, 9, 5, 7), labels=(1, 2, -1, 1)):
@@ -86,6 +113,8 @@ def inputs_of(objective, config, seed=0, ids=(5, 9, 5, 7), labels=(1, 2, -1, 1))
         labels=torch.tensor(labels).repeat_interleave(m),
         tokens=_tokens(groups, draw),
         views=m,
+        targets=torch.randn(n, len(FACTS.target_mean), generator=draw),
+        class_ids=torch.arange(n) % (FACTS.class_ids + 1) - 1,
     )
 
 

@@ -1,16 +1,14 @@
-"""The small residual network that a navigator plays against, and that measures what two views have in common.
+"""The small residual network that measures what two views have in common, and that view learners play against.
 
 Its head has a batch norm, as SimCLR's: without, all codes begin alike, and a short training may leave them so.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from learning.heads import ProjectionHead
-from learning.losses import multi_positive_nce
 
 GROUPS = 8
 CODE = 128
@@ -31,26 +29,15 @@ class Residual(nn.Module):
         return relu(self.norms[1](self.second(hidden)) + self.shortcut(x))
 
 
-class Encoder(nn.Module):
-    """Images in [0, 1] -> unit vectors [n, CODE]."""
+class PairEncoder(nn.Module):
+    """Images in [0, 1] of so many channels -> unit vectors [n, CODE]."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, channels: int = 3) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.stem = nn.Conv2d(channels, width, 3, stride=2, padding=1)
         self.stages = nn.Sequential(*(Residual(width << i, width << (i + 1)) for i in range(3)))
         self.head = ProjectionHead(8 * width, 8 * width, CODE, layers=2, norm="batch")
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.stages(relu(self.stem(images * 2 - 1))).mean(dim=(2, 3))
         return normalize(self.head(features), dim=1)
-
-
-def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Return the mean cross-entropy of finding each row's partner among all, in both directions.
-
-    log K minus it bounds the mutual information of the two views from below (van den Oord et al., arXiv:1807.03748).
-    """
-    ids = torch.arange(len(first), device=first.device)
-    forth, count = multi_positive_nce(first, second, ids, ids, temperature=temperature)
-    back, _ = multi_positive_nce(second, first, ids, ids, temperature=temperature)
-    return (forth + back) / (2 * count)

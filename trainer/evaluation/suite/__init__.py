@@ -1,0 +1,1 @@
+"""The evaluation suite: one small file a protocol, and what they share."""
