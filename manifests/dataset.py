@@ -109,9 +109,14 @@ class DataSet:
         return self._opened(rows, lambda path: read_row_schema(path, label=f"{self.url}/{rows.name}"))
 
     def shown(self, position: int, stored: pa.Table) -> pa.ChunkedArray:
-        """Say of each stored row of a shard whether its group is selected and was not taken down; reads `key`."""
-        is_gone = pc.is_in(stored["key"], value_set=pa.array(self.version.tombstones, pa.string()))
-        is_shown = pc.invert(is_gone)
+        """Say of each stored row of a shard whether its group is selected and was not taken down.
+
+        Reads `key` where anything was taken down.
+        """
+        is_shown = pa.chunked_array([np.ones(len(stored), np.bool_)])
+        if self.version.tombstones:
+            is_gone = pc.is_in(stored["key"], value_set=pa.array(self.version.tombstones, pa.string()))
+            is_shown = pc.invert(is_gone)
         if self.version.selection is None:
             return is_shown
         return pc.and_(is_shown, pa.array(np.repeat(self.selected(position), self.version.views_per_group)))

@@ -100,7 +100,8 @@ def _decoded(file: pq.ParquetFile, columns: list[str] | None, expected: int | No
         size_bytes += tables[-1].nbytes
         if size_bytes > MOST_BYTES:
             raise CorruptError(f"its rows unfold to more than {MOST_BYTES} bytes")
-    return conform(pa.concat_tables(tables))
+    whole = pa.concat_tables(tables)
+    return whole if columns is not None and set(columns) <= set(names) else conform(whole)
 
 
 def _batch_rows(metadata: pq.FileMetaData, names: list[str], expected: int | None) -> int:

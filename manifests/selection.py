@@ -27,7 +27,7 @@ from manifests.store import Store
 from manifests.version import publish, versions
 from manifests.where import Where
 
-_NEEDED = ["group", "key", "status"]
+_NEEDED = ["group", "status"]
 
 
 def select(dataset: DataSet, where: str, out: str | Path | None = None, *, name: str = "") -> DataSet:
@@ -75,7 +75,8 @@ def _united(dataset: DataSet, schemas: list[pa.Schema]) -> pa.Schema:
 def _chosen(dataset: DataSet, position: int, query: Where, schema: pa.Schema, united: pa.Schema) -> NDArray[np.bool_]:
     """Say of each group of a shard whether it is shown, has images, and matches."""
     columns = [name for name in schema.names if name.lower() in query.columns]
-    stored = dataset.stored_rows(position, list(dict.fromkeys([*_NEEDED, *columns])))
+    keys = ["key"] if dataset.version.tombstones else []  # reading them is half of the work
+    stored = dataset.stored_rows(position, list(dict.fromkeys([*_NEEDED, *keys, *columns])))
     rows = stored.filter(pc.and_(dataset.shown(position, stored), pc.equal(stored["status"], OK)))
     for field in united:  # what only other shards have is null here
         if field.name.lower() in query.columns and field.name not in rows.column_names:

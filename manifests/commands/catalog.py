@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -17,7 +18,9 @@ from manifests.command_line import new_app
 from manifests.commands.share import AsJson, CatalogUrl, Root, open_catalog
 from manifests.description import described
 from manifests.errors import UserError
+from manifests.scores import read_scores
 from manifests.store import Store
+from manifests.target import local_path
 from manifests.terminal import printable
 
 app = new_app("A folder of small records at any URL, by which teams find data sets: no server.")
@@ -100,8 +103,14 @@ def _versions(catalog: Catalog, name: str) -> list[str]:
 @app.command()
 def score(
     reference: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="what was trained on")],
-    measure: Annotated[str, typer.Option(help="what was measured, such as clipart26 linear probe, balanced accuracy")],
-    value: Annotated[float, typer.Option(help="the number")],
+    results: Annotated[
+        Path | None,
+        typer.Option("--from", parser=local_path, help="all rows of a table of `trainer evaluate … --results`"),
+    ] = None,
+    measure: Annotated[
+        str | None, typer.Option(help="else one row: what was measured, such as clipart26 linear probe")
+    ] = None,
+    value: Annotated[float | None, typer.Option(help="the number")] = None,
     low: Annotated[float | None, typer.Option(help="lower end of its interval")] = None,
     high: Annotated[float | None, typer.Option(help="upper end of its interval")] = None,
     method: Annotated[str, typer.Option(help="how it was trained")] = "",
@@ -109,14 +118,27 @@ def score(
     note: Annotated[str, typer.Option(help="encoder's hash, commit, hardware …")] = "",
     catalog: CatalogUrl = None,
 ) -> None:
-    """Add a row of a results table to a version's record."""
+    """Add rows of a results table to a version's record: what was measured with it."""
     found = open_catalog(catalog)
-    root = found.find(reference).root
-    who = by or getpass.getuser()
+    root, who = found.find(reference).root, by or getpass.getuser()
+    one = {"measure": measure, "value": value, "low": low, "high": high, "note": note or None}
+    given = {name: told for name, told in one.items() if told is not None}
+    if results is not None and given:
+        raise UserError(f"--from {results}: its rows say --{' --'.join(given)} themselves")
+    if results is not None:
+        rows = read_scores(results, root, by=who, method=method)
+    elif measure is not None and value is not None:
+        rows = [_score({**given, "root": root, "by": who, "method": method})]
+    else:
+        raise UserError(f"{reference}: give --from RESULTS, or --measure and --value")
+    for row in rows:
+        found.score(row)
+        print(printable(f"{reference} {row.measure} {row.value:g}"))
+
+
+def _score(given: dict[str, Any]) -> Score:
     try:
-        row = Score(root=root, measure=measure, value=value, by=who, method=method, low=low, high=high, note=note)
+        return Score.model_validate(given)
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"--{problem['loc'][0]}: {problem['msg']}") from error
-    found.score(row)
-    print(f"{reference} {measure} {value:g}")

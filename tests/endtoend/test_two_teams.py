@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -111,10 +112,16 @@ def test_two_teams_from_rendering_to_a_result_and_a_take_down(s3: str, s3_url: s
     assert code == 0, output
     pinned: dict[str, Any] = json.loads((tmp_path / "run" / "config.json").read_text())
     assert pinned["roots"] == [open_dataset(union).root]
-    # B answers with the row of its results table, and A sees it.
-    call("catalog", "score", "emoji@1", "--measure", "smoke", "--value", "0.31", "--by", "team b", "--catalog", catalog)
+    # B measures the encoder and answers with the rows of its results table, and A sees them.
+    measured = ["evaluate", str(tmp_path / "run"), "--suite", "retrieval", "--set", str(own)]
+    code, output = run([*measured, "--results", str(tmp_path / "results")], limit_s=600)
+    assert code == 0, output
+    answer = ("--from", tmp_path / "results", "--method", "simclr", "--by", "team b")
+    call("catalog", "score", "emoji@1", *answer, "--catalog", catalog)
     shown = json.loads(call("catalog", "show", "emoji@1", "--catalog", catalog, "--json"))
-    assert [(score["by"], score["value"]) for score in shown["scores"]] == [("team b", 0.31)]
+    values = [row["value"] for row in pq.read_table(tmp_path / "results").to_pylist()]
+    assert sorted(score["value"] for score in shown["scores"]) == sorted(values) != []
+    assert {(score["by"], score["method"]) for score in shown["scores"]} == {("team b", "simclr")}
     # A takes a prompt down; the old version is no longer pulled, the new one lacks the prompt, and so do unions of it.
     prompt = data.rows(["prompt"])["prompt"][0].as_py()
     newer = call("takedown", mine, "--prompt", prompt)

@@ -2,12 +2,15 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from manifests import open_dataset
 from manifests.catalog import Catalog, Score
 from manifests.description import described
-from manifests.errors import ConflictError, UserError
+from manifests.errors import ConflictError, CorruptError, UserError
+from manifests.scores import read_scores
 from manifests.store import Store
 from manifests.takedown import takedown
 from tests.manifests.making import make_dataset
@@ -87,3 +90,29 @@ def test_records_that_are_none_hide_no_others(tmp_path):
     (folder / "toys-v2-0000000000000000.json").write_bytes(b"{")
     (folder / "toys-v3-1111111111111111.json").write_bytes(json.dumps(record.model_dump()).encode())
     assert Catalog.open(str(tmp_path / "catalog")).records() == [record]
+
+
+def test_a_results_table_becomes_scores_and_another_table_is_refused(tmp_path):
+    known = {"set": "clipart26", "split": "test", "protocol": "knn", "metric": "balanced accuracy", "partition": ""}
+    rows = [
+        {**known, "value": value, "low": 0.2, "high": 0.4, "commit": "c" * 40, "images": 9} for value in (0.3, 0.35)
+    ]
+    (tmp_path / "results").mkdir()
+    for number, row in enumerate(rows):
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "results" / f"{number}.parquet")
+    scores = read_scores(tmp_path / "results", "5a" * 32, by="bob", method="simclr")
+    assert [(score.measure, score.value) for score in scores] == [
+        ("clipart26 test: knn, balanced accuracy", 0.3),
+        ("clipart26 test: knn, balanced accuracy", 0.35),
+    ]
+    assert (scores[0].low, scores[0].by, scores[0].note) == (0.2, "bob", "commit cccccccccccc")
+    assert read_scores(tmp_path / "results" / "1.parquet", "5a" * 32, by="bob")[0].value == 0.35
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(CorruptError, match=r"other\.parquet: no results table: a row lacks one of protocol"):
+        read_scores(tmp_path / "other.parquet", "5a" * 32, by="bob")
+    pq.write_table(pa.Table.from_pylist([{**known, "value": float("nan")}]), tmp_path / "nan.parquet")
+    with pytest.raises(CorruptError, match="no results table: value"):
+        read_scores(tmp_path / "nan.parquet", "5a" * 32, by="bob")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no results"):
+        read_scores(tmp_path / "empty", "5a" * 32, by="bob")
