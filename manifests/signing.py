@@ -99,7 +99,7 @@ def _read(path: Path) -> str:
 
 
 def _stored(dataset: DataSet) -> list[tuple[str, bytes]]:
-    store = Store.open(dataset.url)
+    store = dataset.homes.store(dataset.url)
     return [(name, store.get_bytes(name)) for name, _ in store.list(f"signatures/{dataset.root}")]
 
 

@@ -14,6 +14,7 @@ from manifests import open_dataset
 from manifests.catalog import Catalog
 from manifests.commands.progress import copying
 from manifests.errors import UserError
+from manifests.patience import PatientStore
 from manifests.repair import repair as mend
 from manifests.share import Moved, share
 from manifests.signing import check_signed
@@ -67,7 +68,7 @@ def pull(
         record = found.find(source)
         source, root = found.url_of(record), record.root
     if signed_by is not None:
-        dataset = open_dataset(source, root=root)
+        dataset = open_dataset(source, root=root, opener=PatientStore)
         root = dataset.root
         print(f"signed by {check_signed(dataset, signed_by)}", file=sys.stderr)
     _share("pulling", source, target, as_json, root=root, where=where, shards=shards, jobs=jobs, dry_run=dry_run)

@@ -129,6 +129,8 @@ def test_prompts_are_inert_and_a_click_shows_the_row_and_its_command(browser: Br
 
 def test_a_region_of_the_map_keeps_its_groups(browser: Browser, site: Path) -> None:
     page, watched = opened(browser, site)
+    page.select_option("#colour", "strategy")
+    assert page.locator("#legend li").all_inner_texts() == ["gaussian", "independent"]
     box = page.locator("#map").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 2, box["y"] + 2)

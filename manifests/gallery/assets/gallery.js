@@ -80,7 +80,7 @@ async function open(set, letter) {
 
 // ---- filters ---------------------------------------------------------------------------------------------------------
 
-const state = { sets: [], varied: new Set(), query: [], words: {}, ranges: {}, region: null, lines: [] };
+const state = { sets: [], varied: new Set(), query: [], words: {}, ranges: {}, region: null, lines: [], colours: new Map() };
 
 function matches(set, group) {
   for (const word of state.query) if (!set.text[group].includes(word)) return false;
@@ -295,10 +295,27 @@ function buildMap() {
   const select = byId("colour"), map = byId("map");
   for (const name of WORDS) if (new Set(set.columns[name] ?? []).size > 1) select.append(element("option", { value: name, textContent: shown(name) }));
   select.hidden = !select.options.length;
-  select.onchange = drawMap;
+  select.onchange = colourMap;
   map.onpointerdown = (event) => { drag = { from: place(event), to: place(event) }; map.setPointerCapture(event.pointerId); };
   map.onpointermove = (event) => { if (drag) { drag.to = place(event); drawMap(); } };
   map.onpointerup = () => { const { from, to } = drag; drag = null; release(set, from, to); };
+}
+
+// The most frequent values get a colour of their own, the others share the last one.
+function colourMap() {
+  const counts = new Map();
+  for (const value of mapped().columns[byId("colour").value] ?? []) counts.set(value, (counts.get(value) ?? 0) + 1);
+  const order = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a));
+  const own = order.length > COLOURS.length ? COLOURS.length - 1 : COLOURS.length;
+  state.colours = new Map(order.map((value, rank) => [value, COLOURS[Math.min(rank, own)]]));
+  const told = order.slice(0, own).map((value) => [value ?? "none", state.colours.get(value)]);
+  if (order.length > own) told.push([`${(order.length - own).toLocaleString("en")} others`, COLOURS[own]]);
+  byId("legend").replaceChildren(...(order.length < 2 ? [] : told).map(([value, colour]) => {
+    const dot = element("i");
+    dot.style.backgroundColor = colour;
+    return element("li", {}, dot, String(value));
+  }));
+  drawMap();
 }
 
 function place(event) {
@@ -331,17 +348,14 @@ function drawMap() {
   const map = byId("map"), pen = map.getContext("2d"), size = map.width;
   const at = ([x, y]) => [((x + 1.05) / 2.1) * size, ((1.05 - y) / 2.1) * size];
   const values = set.columns[byId("colour").value] ?? [];
-  const ranks = new Map();
-  for (const value of values) ranks.set(value, (ranks.get(value) ?? 0) + 1);
-  [...ranks].sort((a, b) => b[1] - a[1]).forEach(([value], rank) => ranks.set(value, Math.min(rank, COLOURS.length - 1)));
   pen.clearRect(0, 0, size, size);
-  const dot = set.groups > 20_000 ? 2 : 4;
+  const dot = set.groups > 20_000 ? 2 : set.groups > 2_000 ? 5 : 8; // two of them are one on the screen
   for (const isIn of [false, true]) {
     pen.globalAlpha = isIn ? 0.8 : 0.12;
     set.columns.point.forEach((point, group) => {
       if (matches(set, group) !== isIn) return;
       const [x, y] = at(point);
-      pen.fillStyle = COLOURS[ranks.get(values[group]) ?? 0];
+      pen.fillStyle = state.colours.get(values[group]) ?? COLOURS[0];
       pen.fillRect(x - dot / 2, y - dot / 2, dot, dot);
     });
   }
@@ -369,6 +383,7 @@ async function begin() {
   byId("titles").append(...state.sets.map(title));
   buildFilters();
   buildMap();
+  if (mapped()) colourMap();
   byId("search").oninput = (event) => { state.query = event.target.value.toLowerCase().split(/\s+/).filter(Boolean); soon(); };
   byId("reset").onclick = reset;
   byId("list").onscroll = () => requestAnimationFrame(drawLines);
