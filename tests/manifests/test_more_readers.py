@@ -33,7 +33,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_wids_reads_the_published_index(folder, tmp_path):
-    wids = pytest.importorskip("wids")
+    import wids
+
     samples = wids.ShardListDataset(str(folder / "wids.json"), cache_dir=str(tmp_path / "wids"), keep=True)
     assert len(samples) == len(OK_GROUPS)
     for number, group in enumerate(OK_GROUPS):
@@ -42,7 +43,8 @@ def test_wids_reads_the_published_index(folder, tmp_path):
 
 
 def test_polars_reads_the_rows(folder):
-    polars = pytest.importorskip("polars")
+    import polars
+
     files = [folder / shard.rows.name for shard in open_dataset(folder).version.shards]
     rows = polars.concat([polars.read_parquet(file) for file in files])
     assert rows["view_seed"].dtype == polars.UInt64
@@ -50,7 +52,8 @@ def test_polars_reads_the_rows(folder):
 
 
 def test_energon_opens_the_folder_and_skips_what_was_taken_down(folder):
-    energon = pytest.importorskip("megatron.energon")
+    from megatron import energon
+
     source = open_dataset(folder)
     takedown(source, keys=[source.groups().key[3]])
     assert write_energon(open_dataset(folder)) == folder / ".nv-meta"
