@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.canonical import canonical_json, sha256_hex
-from manifests.closure import check_target, records_of
+from manifests.closure import Thing, check_target, records_of
 from manifests.commit import CommitLog, Group, View, commit_shard, sample_json
 from manifests.dataset import DataSet
 from manifests.documents import CommitRecord, Part, VersionDoc, VersionShard
@@ -30,7 +30,7 @@ from manifests.schema import USER_PREFIX, rows_digest, view_table
 from manifests.shard import member_offsets, padded
 from manifests.store import Store
 from manifests.takedown import check_not_taken_down
-from manifests.transfer import JOBS, PART_BYTES, Progress, describe, in_parallel
+from manifests.transfer import JOBS, PART_BYTES, Progress, copy_thing, describe, in_parallel
 
 _GAP_BYTES = 64 << 10  # two ranges so near are read as one
 Row = dict[str, Any]
@@ -243,10 +243,9 @@ def copy_origin(dataset: DataSet, target: Store) -> None:
     for url in dataset.homes.urls:
         store = dataset.homes.store(url)
         for folder, wanted in (("sources", None), ("recipes", {f"recipes/{one}.json" for one in streams})):
-            for name, _ in store.list(folder):
+            for name, size in store.list(folder):
                 if wanted is None or name in wanted:
-                    data = store.get_bytes(name)
-                    target.put_bytes(data, name)
+                    copy_thing(store, target, Thing(name, size))
 
 
 def _numerics(dataset: DataSet) -> dict[str, dict[str, str]]:

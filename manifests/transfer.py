@@ -21,6 +21,7 @@ from manifests.dataset import DataSet
 from manifests.description import described
 from manifests.documents import VersionDoc
 from manifests.errors import CorruptError
+from manifests.lineage import is_recipe, is_segment
 from manifests.places import Homes
 from manifests.shard import file_sha256
 from manifests.store import Store
@@ -172,8 +173,13 @@ def _check(path: Path, label: str, thing: Thing) -> None:
     if thing.file is not None:
         return check_file(path, label, thing.file.size, thing.file.sha256)
     folder, _, rest = thing.name.partition("/")
+    data, stem = path.read_bytes() if thing.stage else b"", rest.removesuffix(".json")
     if folder == "sources" and file_sha256(path) != rest:
         raise CorruptError(f"{label} is damaged: its sha256 is {file_sha256(path)}")
-    if folder == "commits" and sha256_hex(path.read_bytes())[:16] != rest.removesuffix(".json").rpartition("-")[2]:
+    if folder == "commits" and sha256_hex(data)[:16] != stem.rpartition("-")[2]:
         raise CorruptError(f"{label} is damaged: its content does not give its name")
+    if folder == "recipes" and not is_recipe(stem, data):
+        raise CorruptError(f"{label} is damaged: neither its content nor its identity gives its name")
+    if folder == "segments" and not is_segment(data):
+        raise CorruptError(f"{label} is damaged: it is no segment of a plan")
     return None

@@ -192,6 +192,25 @@ def test_a_damaged_source_is_named_and_nothing_half_is_left(source, tmp_path):
     assert not (tmp_path / "target" / "shards" / tar.name).exists()
 
 
+@pytest.mark.parametrize("part", [{}, {"where": "view >= 0"}])
+def test_a_recipe_that_is_another_file_does_not_travel(source, tmp_path, part):
+    recipe = Path(source, "recipes", f"{open_dataset(source).version.shards[0].stream_id}.json")
+    recipe.parent.mkdir()
+    recipe.write_text('{"password":"x"}')
+    with pytest.raises(CorruptError, match=f"{recipe.name} is damaged"):
+        share(source, str(tmp_path / "target"), **part)
+    assert "password" not in "".join(path.read_text() for path in Path(tmp_path, "target").rglob("*.json"))
+
+
+def test_a_link_out_of_the_folder_does_not_travel(source, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    for name in ("sources/" + "ab" * 32, "segments/0000.json", f"signatures/{open_dataset(source).root}/x.json"):
+        Path(source, name).parent.mkdir(parents=True)
+        Path(source, name).symlink_to(tmp_path / "secret")
+    share(source, str(tmp_path / "target"))
+    assert not {"sources", "segments", "signatures"} & {path.name for path in Path(tmp_path, "target").iterdir()}
+
+
 @pytest.mark.parametrize("method", ["get_bytes", "put_bytes", "list"])
 def test_a_store_that_fails_for_a_while_is_tried_again(source, tmp_path, monkeypatch, method):
     real, failed = getattr(Store, method), set()
