@@ -26,7 +26,7 @@ from manifests.dataset import DataSet
 from manifests.documents import CommitRecord, Part, VersionDoc, VersionShard
 from manifests.errors import CorruptError, UserError
 from manifests.patience import PatientStore
-from manifests.schema import USER_PREFIX, rows_digest, view_table
+from manifests.schema import VIEW_SCHEMA, rows_digest, view_table
 from manifests.shard import member_offsets, padded
 from manifests.store import Store
 from manifests.takedown import check_not_taken_down
@@ -153,7 +153,7 @@ def _draft(stream_id: str, index: int, rows: pa.Table) -> Draft:
         for row, offset in zip(stored[start:end], offsets[1:], strict=True):
             row["offset"] = offset
         end_of_last = offsets[-1] + padded(sizes[-1])
-    table = view_table(stored, own_types(rows.schema))
+    table = view_table(stored, other_types(rows.drop_columns(["__position"]).schema), is_copy=True)
     return Draft(stream_id, index, table, sources, rows_digest(table))
 
 
@@ -163,9 +163,9 @@ def _runs(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
     yield from zip(starts, [*starts[1:], len(rows)], strict=True)
 
 
-def own_types(schema: pa.Schema) -> dict[str, pa.DataType]:
-    """Return the types of the maker's own columns."""
-    return {field.name: field.type for field in schema if field.name.startswith(USER_PREFIX)}
+def other_types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """Return the types of the columns that are not the format's of today: the maker's own, and another release's."""
+    return {field.name: field.type for field in schema if field.name not in VIEW_SCHEMA.names}
 
 
 def reshard(
@@ -274,9 +274,9 @@ def _made(
         first_group=rows[0]["group"],
         groups=groups,
         numerics=numerics.get(draft.stream_id, {}),
-        extra_types=own_types(draft.table.schema),
+        extra_types=other_types(draft.table.schema),
         scratch=scratch,
-        has_gaps=True,
+        is_copy=True,
     )
     if record.rows_digest != draft.digest:
         raise CorruptError(

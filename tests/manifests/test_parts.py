@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from manifests import open_dataset, select, verify
@@ -154,6 +155,18 @@ def test_resharding_cuts_anew_and_keeps_keys(source, tmp_path):
     reshard(large, tmp_path / "small", groups_per_shard=1)
     assert keys(open_dataset(tmp_path / "small")) == keys(source)
     assert diff(source, open_dataset(tmp_path / "small")).only_first == []
+
+
+def test_columns_of_the_makers_own_and_of_another_release_stay(tmp_path):
+    store = Store.open(tmp_path / "made", create=True)
+    groups = [make_group(number, extra={"x_mood": f"mood {number}", "later": number}) for number in range(6)]
+    types = {"x_mood": pa.string(), "later": pa.int64()}
+    finish(store, [commit(store, 0, tmp_path, groups, extra_types=types, is_copy=True)])
+    reshard(select(open_dataset(store.url), "x_mood <> 'mood 1'"), tmp_path / "out")
+    rows = open_dataset(tmp_path / "out").rows(["x_mood", "later"])
+    assert rows["later"].to_pylist() == [0, 0, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert rows["x_mood"].to_pylist()[2] == "mood 2"
+    assert verify(tmp_path / "out", deep=True).problems == []
 
 
 def test_what_was_taken_down_is_not_in_the_new_shards(source, tmp_path):
