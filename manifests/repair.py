@@ -48,8 +48,11 @@ def repair(
     root: str | None = None,
     jobs: int = JOBS,
     progress: Progress = lambda size, objects: None,
+    begin: Progress = lambda size, objects: None,
 ) -> list[str]:
     """Fetch from a peer what the folder's newest version, or one with a root, lacks; returns what was mended, in words.
+
+    `begin` is told how many bytes and objects there are to fetch, before the first.
 
     Raises: UserError if the peer has not that version; CorruptError naming an object that is damaged there too.
     """
@@ -58,16 +61,19 @@ def repair(
     kin = lineage(other, version)
     wanted = things(other, kin)
     broken = list(damaged(store, [thing for thing in wanted if thing.file is not None]))
+    sizes = {name: size for folder in _folders(wanted) for name, size in store.list(folder)}
+    absent = [thing for thing in wanted if thing.file is None and thing.name not in sizes]
+    lacked = [*(thing for thing, _ in broken), *absent]
+    begin(sum(thing.size for thing in lacked), len(lacked))
     told = [problem for _, problem in broken]
     for thing, _ in broken:
         copy_thing(other, store, thing, is_mended=True)
         progress(thing.size, 1)
     dropped = _drop_damaged_documents(store, other)
     told += [f"{store.url}/{name} is damaged" for name in dropped]
-    sizes = {name: size for folder in _folders(wanted) for name, size in store.list(folder)}
-    absent = [thing for thing in wanted if thing.name not in sizes]
-    copy_things(other, store, absent, jobs=jobs, progress=progress)
-    told += [f"{store.url}/{thing.name} is absent" for thing in absent if thing.name not in dropped]
+    again = [thing for thing in wanted if thing.name in dropped]
+    copy_things(other, store, [*absent, *again], jobs=jobs, progress=progress)
+    told += [f"{store.url}/{thing.name} is absent" for thing in absent]
     for one in kin:
         store.put_bytes(one.to_bytes(), one.object_name())
     dataset = DataSet(Homes(store), version, ShardCache.default())

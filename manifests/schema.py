@@ -119,7 +119,7 @@ def check_user_column(name: str, type_: pa.DataType) -> None:
 
 
 def full_schema(extra: Mapping[str, pa.DataType], *, is_copy: bool = False) -> pa.Schema:
-    """Return VIEW_SCHEMA followed by the user's own columns, and a copy's of another release, in order of their names."""
+    """Return VIEW_SCHEMA, then the user's own columns, of a copy another release's too, in the order of their names."""
     for name, type_ in extra.items():
         if not is_copy:
             check_user_column(name, type_)

@@ -138,7 +138,7 @@ def repair(
     """Fetch what is absent or damaged from another copy, checked before it is put in place."""
     Store.open(data)
     with copying("repairing") as bar:
-        told = mend(data, peer, root=root, jobs=jobs, progress=bar.advance)
+        told = mend(data, peer, root=root, jobs=jobs, progress=bar.advance, begin=bar.begin)
     for problem in told:
         print(printable(f"mended: {problem}"))
     print(f"{len(told)} objects mended", file=sys.stderr)
