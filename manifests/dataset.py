@@ -68,9 +68,6 @@ class DataSet:
         self.cache = cache
         self._bits = bits
         self._handles = Handles(self._open_shard)
-        self._positions: dict[tuple[str, int], list[int]] = {}
-        for position, shard in enumerate(version.shards):
-            self._positions.setdefault((shard.stream_id, shard.index), []).append(position)
 
     def rows(
         self, columns: list[str] | None = None, *, shards: Sequence[int] | None = None, ok_only: bool = False
@@ -211,6 +208,14 @@ class DataSet:
         file = self._shard(position).shard
         is_in_place = self.homes.of(file.name).is_local
         return self._opened(file, lambda path: Handle(path, is_in_place=is_in_place))
+
+    @cached_property
+    def _positions(self) -> dict[tuple[str, int], list[int]]:
+        """Return where the shards of each stream and index stand."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for position, shard in enumerate(self.version.shards):
+            found.setdefault((shard.stream_id, shard.index), []).append(position)
+        return found
 
     def position_of(self, row: Mapping[str, Any]) -> int:
         """Return the position of the shard that holds a row's group; parts of a stream may share an index.

@@ -136,7 +136,7 @@ def killed_at(
 def test_faults_and_kills_mislead_no_reader_and_the_same_command_completes(
     s3: str, s3_url: str, source: str, tmp_path: Path, poll: list[Poller], way: str
 ) -> None:
-    play(s3, s3_url, source, tmp_path, poll, way, kills=2, rate=0.15)
+    play(s3, s3_url, source, tmp_path, poll, way, kills=1, rate=0.15)
 
 
 @pytest.mark.slow
