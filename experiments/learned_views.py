@@ -55,8 +55,12 @@ class Viewer(Arm):
 
 def learners(data: str, images: int, label_fraction: float) -> list[Arm]:
     """Lay out the runs that learn flows; pure."""
-    same = (f"images={images}", f"checkpoint_images={images}", f"objective.label_fraction={label_fraction}")
-    return [on_data(f"flow-{name}", data, "learned_views", *ENCODER, *same, *own) for name, own in LEARNERS.items()]
+    players = ("encoder.arguments={channels: [16, 32, 64, 128], stem_width: 16, norm_layer: groupnorm1}",)
+    same = (*players, f"images={images}", f"checkpoint_images={images}", f"objective.label_fraction={label_fraction}")
+    rates = ("optimizer.base_learning_rate=0.006",)  # of 256 images: 0.003 for this batch
+    return [
+        on_data(f"flow-{name}", data, "learned_views", *ENCODER, *same, *rates, *own) for name, own in LEARNERS.items()
+    ]
 
 
 def viewers(data: str, images: int, flows: Sequence[Arm]) -> list[Arm]:
@@ -76,7 +80,7 @@ def main(
     out: Annotated[Path, typer.Option(parser=local_path, help="folder of runs and results")] = Path(
         "out/learned-views"
     ),
-    flow_images: Annotated[int, typer.Option(min=1, help="length of each flow's training")] = 40_000,
+    flow_images: Annotated[int, typer.Option(min=1, help="length of each flow's training")] = 45_000,
     images: Annotated[int, typer.Option(min=1, help="length of each encoder's training")] = 70_000,
     label_fraction: Annotated[float, typer.Option(min=0, max=1, help="of things whose label the flow sees")] = 0.25,
     seeds: Annotated[int, typer.Option(min=1, help="training seeds of each arm; fewer than 3 are smoke")] = 3,

@@ -65,7 +65,7 @@ def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     finished = 0
     for path in reversed(_checkpoints(folder)):
         try:
-            return _images_seen(path), load(path)
+            return images_seen_of(path.name), load(path)
         except (ValueError, OSError, SafetensorError, KeyError) as error:
             _LOG.warning("skipped the checkpoint %s: %s", path, error)
             finished += (path / "DONE").exists()
@@ -156,9 +156,9 @@ def _check(path: Path) -> None:
 def _drop_old(newest: Path, keep_last: int, keep_every_images: int | None) -> None:
     """Drop what is older than the one just saved; a later one is a broken one that this run went back before."""
     up_to_newest = [path for path in _checkpoints(newest.parent) if path.name <= newest.name]
-    kept = kept_for_good(map(_images_seen, up_to_newest), keep_every_images)
+    kept = kept_for_good((images_seen_of(path.name) for path in up_to_newest), keep_every_images)
     for path in up_to_newest[:-keep_last]:
-        if _images_seen(path) not in kept:
+        if images_seen_of(path.name) not in kept:
             (path / "DONE").unlink(missing_ok=True)  # first: a cut removal leaves nothing that looks whole
             shutil.rmtree(path)
 
@@ -167,8 +167,9 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("ckpt-*") if _NAME.fullmatch(path.name)) if folder.is_dir() else []
 
 
-def _images_seen(path: Path) -> int:
-    return int(path.name.removeprefix("ckpt-"))
+def images_seen_of(name: str) -> int:
+    """Return the count that a checkpoint is named by."""
+    return int(name.removeprefix("ckpt-"))
 
 
 def _sha256(path: Path) -> str:

@@ -144,6 +144,12 @@ class RunConfig(_Section):
             mode="json", exclude={**dict.fromkeys(free, True), "data": {"workers", "corrupt_budget"}}
         )
 
+    def without_sources(self) -> RunConfig:
+        """Return the config without the files that a run began with: its checkpoints hold what it took from them."""
+        flow = self.encoder.flow.model_copy(update={"weights": None})
+        encoder = self.encoder.model_copy(update={"flow": flow})
+        return self.model_copy(update={"init": None, "encoder": encoder})
+
     @property
     def batch_groups(self) -> int:
         return self.batch_images // self.data.views

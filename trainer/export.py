@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from learning.checkpoint import save_tensors
 from manifests.errors import UserError, explained
 from trainer.card import readme
-from trainer.config import RunConfig, parse_config
+from trainer.config import parse_config
 from trainer.data_facts import DataFacts
 from trainer.encoders import Encoder, SplitBackbone, load_encoder
 from trainer.flow_file import write_flow
@@ -76,19 +76,12 @@ def export_run(run: Path, out: Path) -> int:
     if found is None:
         raise UserError(f"{run} has no checkpoint yet; wait for one, or lower checkpoint_images")
     images_seen, state = found
-    config = without_sources(parse_config(saved["config"], str(run)))
+    config = parse_config(saved["config"], str(run)).without_sources()
     objective = build_objective(config, DataFacts(**saved["data_facts"]))
     objective.load_state_dict(state["ema"] or state["objective"])
     scores = last_scores(run / "metrics.jsonl", images_seen)
     export(objective, out, {**saved, "images_seen": images_seen, **({"scores": scores} if scores else {})})
     return images_seen
-
-
-def without_sources(config: RunConfig) -> RunConfig:
-    """Return the config without the files that a run began with: a checkpoint holds what it took from them."""
-    flow = config.encoder.flow.model_copy(update={"weights": None})
-    encoder = config.encoder.model_copy(update={"flow": flow})
-    return config.model_copy(update={"init": None, "encoder": encoder})
 
 
 def timm_config(encoder: Encoder) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from learning.checkpoint import fault, kept_for_good
+from learning.checkpoint import fault, images_seen_of, kept_for_good
 from learning.gather import all_reduce_sum
 from manifests.cache import ShardCache
 from manifests.errors import CorruptError, StoreError, UserError
@@ -93,9 +93,9 @@ class Mirror:
     def _old(self) -> list[str]:
         """Name what is not kept: whole ones by the rule, others once there is a newer whole one."""
         there, whole = self._remote_checkpoints(), self._done()
-        kept = kept_for_good(map(_images_seen, whole), self._keep_every)
+        kept = kept_for_good(map(images_seen_of, whole), self._keep_every)
         passed = [name for name in there if name < max(whole, default="") and name not in whole[-self._keep_last :]]
-        return [name for name in passed if name not in whole or _images_seen(name) not in kept]
+        return [name for name in passed if name not in whole or images_seen_of(name) not in kept]
 
     def _done(self) -> list[str]:
         """Name the bucket's checkpoints that count, the oldest first."""
@@ -190,7 +190,3 @@ def _is_whole(folder: Path, where: str) -> bool:
 
 def _is_one(name: str) -> bool:
     return name.startswith("ckpt-") and name[5:].isdigit()
-
-
-def _images_seen(name: str) -> int:
-    return int(name.removeprefix("ckpt-"))

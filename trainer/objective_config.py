@@ -167,11 +167,12 @@ class SynClrConfig(ProjectionConfig):
 
 class LearnedViewsConfig(ProjectionConfig):
     name: Literal["learned_views"] = "learned_views"
-    temperature: float = Field(default=0.07, gt=0)
+    initial_temperature: float = Field(default=0.1, gt=0)  # learned from there: a fixed one bounds what can be found
     information_weight: float = Field(default=1.0, ge=0)  # 0: the flow learns from labels alone
     label_weight: float = Field(default=1.0, ge=0)  # 0: from nothing but hiding
     label_fraction: Share = 1.0  # of things whose label the flow may see
-    flow_rate: float = Field(default=5.0, gt=0)  # learning rate of the flow, in those of the encoders
+    flow_rate: float = Field(default=1.0, gt=0)  # learning rate of the flow, in those of the encoders
+    head_start: float = Field(default=0.35, ge=0, lt=1)  # share of the run in which encoders learn and nothing hides
     least_nats: float = Field(default=0.5, ge=0)  # I_NCE below which the views share too little
     guard: bool = True  # make the flow give way there; without, it is only said
 

@@ -66,8 +66,7 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
         return True
     stream, facts = open_stream(run, accelerator)
     run.check(facts)
-    begins = config if not run.has_checkpoint else config.model_copy(update={"init": None})  # which may be gone
-    state = TrainingState(begins, accelerator.device, facts)
+    state = TrainingState(config.without_sources() if run.has_checkpoint else config, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
     with only_writer(run.folder) if accelerator.is_main_process else nullcontext():

@@ -23,9 +23,10 @@ from manifests.target import replaced
 from trainer.config import RunConfig, check_same, parse_config
 from trainer.data_facts import DataFacts
 from trainer.exported import export_folder
+from trainer.flow_file import WEIGHTS, flow_folder
 from trainer.order import ORDER_VERSION
 
-_INIT = "init_sha256"
+_BEGINNING = {"init_sha256", "flow_sha256"}
 
 
 class Run:
@@ -67,7 +68,9 @@ class Run:
             saved = pinned.get("data_facts", {})
             check_same({"data": saved}, {"data": {key: now[key] for key in saved}}, str(self.folder))
             if not self.has_checkpoint:  # else what it began with may be gone
-                check_same({key: pinned[key] for key in pinned.keys() & {_INIT}}, self._beginning(), str(self.folder))
+                check_same(
+                    {key: pinned[key] for key in pinned.keys() & _BEGINNING}, self._beginning(), str(self.folder)
+                )
 
     def pin(self, facts: DataFacts) -> None:
         """Write config.json if this is the run's first start.
@@ -89,9 +92,13 @@ class Run:
                 part.write_text(json.dumps(pinned, indent=2) + "\n")
 
     def _beginning(self) -> dict[str, str]:
-        """The hash of the weights that it begins with, where it is given some."""
-        source = self.config.init
-        return {} if source is None else {_INIT: file_sha256(export_folder(Path(source)) / "model.safetensors")}
+        """The hashes of the weights that it begins with, where it is given some."""
+        found, init, flow = {}, self.config.init, self.config.encoder.flow.weights
+        if init is not None:
+            found["init_sha256"] = file_sha256(export_folder(Path(init)) / "model.safetensors")
+        if flow is not None:
+            found["flow_sha256"] = file_sha256(flow_folder(Path(flow)) / WEIGHTS)
+        return found
 
 
 def open_run(folder: Path, config: RunConfig, urls: Sequence[str], home: str | None = None) -> Run:

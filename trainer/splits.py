@@ -49,12 +49,12 @@ class Split(nn.Module):
 
 
 class FlowSplit(Split):
-    """Cuts by the channels of learned colours; the flow learns only where no weights were given."""
+    """Cuts by the channels of learned colours; the flow stays as it is, but for the objective that learns it."""
 
-    def __init__(self, learned: LearnedColours, *, learns: bool) -> None:
+    def __init__(self, learned: LearnedColours) -> None:
         super().__init__("flow")
         self.space = learned.space
-        self.flow = learned.flow.requires_grad_(learns)
+        self.flow = learned.flow.requires_grad_(False)
 
     @property
     def learned(self) -> LearnedColours:
@@ -102,11 +102,7 @@ def build_split(config: EncoderConfig) -> Split | None:
         return None
     if config.split == "frequency":
         return FrequencySplit(config.blur_px)
-    return (
-        FlowSplit(_colours(config.flow), learns=config.flow.weights is None)
-        if config.split == "flow"
-        else Split(config.split)
-    )
+    return FlowSplit(_colours(config.flow)) if config.split == "flow" else Split(config.split)
 
 
 def exported_split(config: Mapping[str, Any], folder: Path) -> Split | None:
@@ -116,7 +112,7 @@ def exported_split(config: Mapping[str, Any], folder: Path) -> Split | None:
         return None
     if name == "frequency":
         return FrequencySplit(float(config["blur_px"]))
-    return FlowSplit(read_flow(folder), learns=False) if name == "flow" else Split(str(name))
+    return FlowSplit(read_flow(folder)) if name == "flow" else Split(str(name))
 
 
 def _colours(config: FlowConfig) -> LearnedColours:

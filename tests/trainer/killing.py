@@ -171,3 +171,9 @@ def assert_same_state(one: Path, other: Path, images_seen: int) -> None:
     assert all(torch.equal(a, b) for a, b in pairs)
     weights = [(folder / "encoder" / "model.safetensors").read_bytes() for folder in (one, other)]
     assert weights[0] == weights[1]
+
+
+def signal_after(words: list[str], folder: Path, images_seen: int, number: int) -> int | None:
+    """Send a signal once the metrics name that many images; return the exit code."""
+    metrics, told = folder / "metrics.jsonl", f'"images_seen": {images_seen},'
+    return signal_once(processes.start(words), lambda: metrics.exists() and told in metrics.read_text(), number)

@@ -1,16 +1,23 @@
 """Learned views from the command line: a flow is learned and handed on as a file, and encoders see through it."""
 
 import json
+import shutil
+import signal
+from pathlib import Path
 
 import pytest
 import torch
 
+from manifests.errors import ConflictError
 from tests.trainer.data import make_dataset
+from tests.trainer.killing import signal_after
 from tests.trainer.processes import overrides, pretrain_words, run
 from trainer.config import load_config
+from trainer.data_facts import DataFacts
 from trainer.encoders import load_encoder
 from trainer.export import export_run
 from trainer.flow_file import read_flow
+from trainer.run import Run, read_pinned
 from trainer.splits import FlowSplit
 
 IMAGES = {"images": 64, "objective__flow_rate": 3.0, "objective__least_nats": 0.0}
@@ -59,11 +66,32 @@ def test_encoders_see_through_the_flow_which_stays_as_it_is(learned, url, tmp_pa
     assert code == 0, said
     fresh, _ = load_encoder(tmp_path / "run", trained=False)  # the random baseline sees the same views
     assert all(torch.equal(a, b) for a, b in zip(before, tensors(fresh.cut.flow), strict=True))
-    (learned / "encoder").rename(learned / "away")
-    try:
-        assert export_run(tmp_path / "run", tmp_path / "again") == 48  # the checkpoint holds the flow
-    finally:
-        (learned / "away").rename(learned / "encoder")
+
+
+def test_a_run_goes_on_when_the_flow_that_it_began_with_is_gone(learned, url, tmp_path):
+    given = Path(shutil.copytree(learned / "encoder", tmp_path / "flow"))
+    folder, flow = tmp_path / "run", {"encoder__split": "flow", "encoder__flow__weights": given}
+    words = pretrain_words(url, folder, "cmc", images=20_000, checkpoint_images=10_000, **flow)
+    assert signal_after(words, folder, 32, signal.SIGTERM) == 75
+    assert len(read_pinned(folder)["flow_sha256"]) == 64
+    shutil.rmtree(given)
+    early = export_run(folder, tmp_path / "early")  # the checkpoint holds the flow
+    assert signal_after(words, folder, early + 32, signal.SIGTERM) == 75
+    assert export_run(folder, tmp_path / "late") > early
+    flows = [tensors(read_flow(one).flow) for one in (learned, tmp_path / "early", tmp_path / "late")]
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*flows, strict=True))
+
+
+def test_another_flow_under_the_same_name_is_another_run(learned, tmp_path):
+    given = Path(shutil.copytree(learned / "encoder", tmp_path / "flow"))
+    chosen = overrides(encoder__split="flow", encoder__flow__weights=given)
+    mine = Run(tmp_path / "run", load_config("cmc", chosen), [])
+    mine.folder.mkdir()
+    mine.pin(DataFacts())
+    mine.check(DataFacts())
+    (given / "flow.safetensors").write_bytes(b"another")
+    with pytest.raises(ConflictError, match=r"flow_sha256: \"[0-9a-f]{64}\" there"):
+        mine.check(DataFacts())
 
 
 @pytest.mark.parametrize(

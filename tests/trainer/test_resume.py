@@ -9,8 +9,8 @@ import pytest
 from learning.checkpoint import load_newest, save
 from manifests.errors import ConflictError, CorruptError
 from tests.trainer.data import make_dataset, stripe_latents
-from tests.trainer.killing import assert_same_state, lines, signal_once, steady_lines
-from tests.trainer.processes import pretrain_words, run, start
+from tests.trainer.killing import assert_same_state, lines, signal_after, steady_lines
+from tests.trainer.processes import pretrain_words, run
 from tests.trainer.tiny_presets import TINY_PRESETS
 from trainer.config import load_config
 from trainer.data_facts import DataFacts
@@ -34,12 +34,6 @@ VARIANTS = {
 def url(tmp_path_factory):
     broken, latents = {(3, 0): b"no image"}, stripe_latents(24, 3)
     return make_dataset(tmp_path_factory.mktemp("data") / "set", groups=24, views=3, images=broken, latents=latents)
-
-
-def signal_after(words, folder, images_seen, number):
-    """Send a signal once the metrics name that many images; return the exit code."""
-    metrics, told = folder / "metrics.jsonl", f'"images_seen": {images_seen},'
-    return signal_once(start(words), lambda: metrics.exists() and told in metrics.read_text(), number)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -27,7 +27,6 @@ from trainer.embed import embedded
 from trainer.encoders import load_encoder
 from trainer.evaluation.one_method import read_provenance
 from trainer.evaluation.partition import name_order
-from trainer.export import without_sources
 from trainer.exported import export_folder
 from trainer.objectives import build_objective
 from trainer.objectives.invert import Invert
@@ -156,7 +155,7 @@ def _by_head(
     checkpoint: str | Path, provenance: dict[str, Any], features: Tensor, targets: Targets
 ) -> tuple[list[float], float | None]:
     folder = export_folder(Path(checkpoint))
-    config = without_sources(parse_config(provenance["config"], str(folder)))
+    config = parse_config(provenance["config"], str(folder)).without_sources()
     objective = build_objective(config, DataFacts(**provenance["data_facts"]))
     assert isinstance(objective, Invert)
     objective.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)

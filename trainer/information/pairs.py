@@ -87,7 +87,7 @@ def _colours(text: str, rest: str) -> ViewPair:
 def _learned(text: str, rest: str) -> ViewPair:
     if not rest:
         raise ValueError("expected the folder of a run that learned views, for example flow:out/views")
-    return _split_pair(text, FlowSplit(read_flow(Path(rest)), learns=False))
+    return _split_pair(text, FlowSplit(read_flow(Path(rest))))
 
 
 def _bands(text: str, rest: str) -> ViewPair:

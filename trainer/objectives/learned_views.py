@@ -2,8 +2,9 @@
 
     min over g, c1, c2, max over f1, f2:  w · I_NCE(f1(g(x)₁); f2(g(x)₂₃)) + v · [CE(c1(g(x)₁), y) + CE(c2(g(x)₂₃), y)]
 v = 0 is the unsupervised arm, w = 0 the supervised one. One backward pass serves all players: the encoders' loss goes
-on to the flow with its sign turned. Tian et al., NeurIPS 2020, eq. 3-4. The unsupervised arm is known to shrink I_NCE
-too far and to differ from seed to seed: below `least_nats` g has to help the encoders, and the metrics say how often.
+on to the flow with its sign turned, but for a head start: what nobody can find yet has no gradient that says how to
+hide it. Tian et al., NeurIPS 2020, eq. 3-4. The unsupervised arm is known to shrink I_NCE too far and to differ from
+seed to seed: below `least_nats` g has to help the encoders, and the metrics say how often.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from trainer.objectives.objective import Features, Objective, Report
 from trainer.objectives.presets import crop
 from trainer.objectives.reports import DIAGNOSED_ROWS, contrastive_report, spread
 from trainer.objectives.teacher import unit
+from trainer.objectives.two_towers import MAX_LOGIT_SCALE
 from trainer.splits import FlowSplit
 
 _LABELLED = 201  # stream of the draws that say whose label counts
 _INERTIA = 0.9  # of the running I_NCE, a step
-_BEGINNING = 0.2  # of a run, in which encoders may know nothing yet
 
 
 class LearnedViews(Objective):
@@ -51,13 +52,15 @@ class LearnedViews(Objective):
                 f"learned_views learns from labels, and the data have {classes} of them; "
                 "set objective.label_weight=0 for the unsupervised arm"
             )
+        encoder.cut.flow.requires_grad_(True)
         self.crops, self.encoder, self.settings = (crop(config),), encoder, settings
         width = encoder.dimensions // 2
         self.heads: Any = nn.ModuleList([projection(settings, width) for _ in range(2)])
         self.judges: Judges | None = Judges(encoder, encoder.cut.channels, classes) if settings.label_weight else None
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(settings.initial_temperature)))
         self.register_buffer("running_nats", torch.zeros(()))
-        self.register_buffer("has_begun", torch.zeros((), dtype=torch.bool))
-        self.begin_images = round(_BEGINNING * config.images)
+        self.begin_images = round(settings.head_start * config.images)
+        self.register_buffer("has_begun", torch.tensor(self.begin_images == 0))
         self._nats: Tensor | None = None
 
     @property
@@ -72,10 +75,10 @@ class LearnedViews(Objective):
         return self.running_nats < self.settings.least_nats
 
     def pressure(self) -> Tensor:
-        """Return how hard the flow hides: not while encoders know nothing yet, and negative where it hid too much."""
-        hiding = torch.ones_like(self.running_nats)
+        """Return how hard the flow hides: not at all in the head start, and negative where it hid too much."""
+        hiding = self.has_begun.to(self.running_nats.dtype)
         if self.settings.guard:
-            hiding = torch.where(self.is_low, -self.has_begun.to(hiding.dtype), hiding)
+            hiding = torch.where(self.is_low, -hiding, hiding)
         return self.settings.information_weight * hiding
 
     def features(self, inputs: Inputs) -> Features:
@@ -99,18 +102,21 @@ class LearnedViews(Objective):
             "lr_scale": self.settings.flow_rate,
         }
         others = nn.ModuleList([self.encoder.backbone, self.heads, *([self.judges] if self.judges else [])])
-        return [*parameter_groups(others, weight_decay=weight_decay), flow]
+        scale: ParameterGroup = {"params": [self.logit_scale], "weight_decay": 0.0}
+        return [*parameter_groups(others, weight_decay=weight_decay), scale, flow]
 
+    @torch.no_grad()
     def after_step(self, images_seen: int) -> None:
         assert self._nats is not None
+        self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         nats = self._nats.to(self.running_nats.dtype).clamp(min=0)  # one bad batch must not weigh as much as ten
         self.running_nats.lerp_(nats, 1 - _INERTIA)
-        self.has_begun |= ~self.is_low | (images_seen >= self.begin_images)
+        self.has_begun |= images_seen >= self.begin_images
 
     def _found(self, codes: Tensor, inputs: Inputs) -> tuple[Tensor, Report]:
         """The encoders' loss of finding partners, both ways, as CMC's."""
         one, two = (unit(head(part)) for head, part in zip(self.heads, codes.chunk(2, dim=1), strict=True))
-        ids, temperature = inputs.images, self.settings.temperature
+        ids, temperature = inputs.images, (-self.logit_scale).exp()
         key_ids, keys = all_gather(ids), all_gather(two)
         there, count = multi_positive_nce(one, keys, ids, key_ids, temperature=temperature)
         back, _ = multi_positive_nce(two, all_gather(one), ids, key_ids, temperature=temperature)

@@ -40,7 +40,7 @@ def parts_of(objective, inputs):
     """Both losses by the equations, without any sign turned."""
     p = dict(objective.named_parameters())
     views = objective.cut(inputs.crops[0][0])
-    backbone, tau = objective.encoder.backbone, objective.settings.temperature
+    backbone, tau = objective.encoder.backbone, (-objective.logit_scale).exp()
     one = ref.unit(ref.mlp(p, "heads.0", backbone.first(views[:, :1])))
     two = ref.unit(ref.mlp(p, "heads.1", backbone.others(views[:, 1:])))
     ids = inputs.images
@@ -87,9 +87,9 @@ def test_encoders_find_what_the_flow_hides_and_labels_pull_the_flow_back(weights
 
 
 @pytest.mark.parametrize(
-    ("nats", "has_begun", "direction"), [(0.6, False, 1), (0.6, True, 1), (0.4, False, 0), (0.4, True, -1)]
+    ("nats", "has_begun", "direction"), [(0.6, False, 0), (0.6, True, 1), (0.4, False, 0), (0.4, True, -1)]
 )
-def test_below_the_floor_the_flow_gives_way_once_the_encoders_had_time_to_learn(nats, has_begun, direction):
+def test_the_flow_hides_after_the_head_start_and_gives_way_below_the_floor(nats, has_begun, direction):
     config = config_of(least_nats=0.5)
     objective = game_of(config)
     objective.running_nats.fill_(nats)
@@ -104,18 +104,43 @@ def test_below_the_floor_the_flow_gives_way_once_the_encoders_had_time_to_learn(
     assert all(torch.allclose(p.grad, g, rtol=1e-9, atol=1e-13) for p, g in zip(flow, wanted, strict=True))
 
 
-def test_a_run_has_begun_when_the_encoders_found_enough_or_a_fifth_of_it_is_over():
-    objective = game_of(config_of(), has_begun=False)  # of 800 images
-    objective._nats = torch.tensor(0.1)
-    objective.after_step(152)
+def test_the_head_start_ends_with_its_share_of_the_run_whatever_the_encoders_found():
+    objective = game_of(config_of(head_start=0.25), has_begun=False)  # of 800 images
+    objective._nats = torch.tensor(9.0)
+    objective.after_step(192)
     assert not objective.has_begun
-    objective.after_step(160)
+    assert objective.running_nats.item() == pytest.approx(0.9)
+    objective.after_step(200)
     assert objective.has_begun
-    quick = game_of(config_of(), has_begun=False)
-    quick._nats = torch.tensor(9.0)
-    quick.after_step(8)
-    assert quick.has_begun
-    assert quick.running_nats.item() == pytest.approx(0.9)
+    assert game_of(config_of(head_start=0), has_begun=False).has_begun
+
+
+def stepped(objective, config, images):
+    """The flow's weights after each step of eight images."""
+    optimizer = build_optimizer(objective, config.optimizer, config.learning_rate)
+    inputs, found = inputs_of(objective, config), []
+    for seen in images:
+        optimizer.zero_grad()
+        objective(inputs)[0].backward()
+        assert all(p.grad is not None for p in objective.parameters())  # several processes wait for every gradient
+        optimizer.step()
+        objective.after_step(seen)
+        found.append(torch.cat([p.detach().flatten() for p in objective.cut.parameters()]))
+    return found
+
+
+def test_without_labels_the_flow_stays_where_it_is_until_the_head_start_is_over_a_resumed_one_too():
+    config = config_of(label_weight=0.0, head_start=0.02)  # 16 of 800 images
+    objective = game_of(config, has_begun=False)
+    before = torch.cat([p.detach().flatten() for p in objective.cut.parameters()])
+    first, second, third = stepped(objective, config, (8, 16, 24))
+    assert torch.equal(first, before)
+    assert torch.equal(second, before)
+    assert not torch.equal(third, before)
+    resumed = game_of(config, seed=3, has_begun=False)
+    resumed.load_state_dict(objective.state_dict())
+    assert resumed.has_begun
+    assert torch.equal(resumed.pressure(), objective.pressure())
 
 
 def test_only_a_fixed_share_of_things_shows_its_label_all_views_of_one_alike():

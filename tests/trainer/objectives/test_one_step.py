@@ -195,7 +195,7 @@ def found(backbone, p, views, x, s):
     """How well the encoders find what belongs together."""
     rows = ref.unit(ref.mlp(p, "heads.0", backbone.first(views[:, :1])))
     others = ref.unit(ref.mlp(p, "heads.1", backbone.others(views[:, 1:])))
-    ids, tau = x.images, s["temperature"]
+    ids, tau = x.images, (-p["logit_scale"]).exp()
     return (ref.mean_nce(rows, others, ids, ids, tau) + ref.mean_nce(others, rows, ids, ids, tau)) / 2
 
 

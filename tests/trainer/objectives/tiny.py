@@ -55,7 +55,10 @@ OBJECTIVES = {
     "byol of groups": {"name": "byol", **HEAD, "positives": "group"},
     "supervised": {"name": "supervised"},
     "patches": {"name": "patches", **HEAD, "whole_px": 24, "distance_px": 8},
-    "learned views": {"name": "learned_views", **HEAD, "information_weight": 0.7, "label_weight": 0.4, "guard": False},
+    "learned views": {
+        **{"name": "learned_views", **HEAD, "information_weight": 0.7, "label_weight": 0.4},
+        **{"guard": False, "head_start": 0.0},
+    },
     "drl": {"name": "drl", **NET, "regularisation": "l1"},
     "drl of the time": {"name": "drl", **NET, "sde": "vp", "levels": "sigma"},
     "vdrl": {"name": "drl", **NET, "regularisation": "kl"},
