@@ -19,6 +19,7 @@ class Bench(StrEnum):
     stream = "stream"
     step = "step"
     loss = "loss"
+    share = "share"
 
 
 app = typer.Typer(add_completion=False)
@@ -29,7 +30,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for results.json")] = Path("out/bench"),
     only: Annotated[list[Bench] | None, typer.Option(help="one of the benches; default: all")] = None,
 ) -> None:
-    """Measure in pairs: rendering, streaming, the training step and the loss, each beside the bare way to do it."""
+    """Measure rendering, streaming, the training step and the loss beside the bare way to do it, and sharing."""
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for bench in only or Bench:

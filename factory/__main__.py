@@ -202,6 +202,23 @@ def rerender(
 
 
 @app.command()
+def repair(
+    data: Data,
+    shard: Annotated[int | None, typer.Option(min=0, help="position of a shard; else all that are lost")] = None,
+) -> None:
+    """Render lost or damaged shards again from their rows; one is replaced only if the bytes are the same."""
+    from factory import repair as mending
+    from manifests import open_dataset
+    from manifests.store import Store
+
+    opened = open_dataset(data)
+    lost = mending.lost_shards(opened) if shard is None else [shard]
+    for position in lost:
+        print(printable(mending.repair(Store.open(data), opened, position)))
+    print(f"{len(lost)} shards rendered again", file=sys.stderr)
+
+
+@app.command()
 def status(
     out: Data,
     watch: Annotated[bool, typer.Option("--watch", help="look again every few seconds until it is finished")] = False,

@@ -27,7 +27,7 @@ from factory.workshop import Assignment, scratch_folder
 from manifests.commit import CommitRecord, winners
 from manifests.errors import StoreError, UserError
 from manifests.store import Store, check_url
-from manifests.version import CardFacts, VersionDoc, VersionShard, newest, publish
+from manifests.version import CardFacts, GeneratorFacts, VersionDoc, VersionShard, newest, publish
 
 Progress = Callable[[CommitRecord], None]
 
@@ -119,6 +119,7 @@ def finish(job: Job) -> str:
         kind="rendered",
         generation=last.generation + 1 if last else 0,
         parent=last.root() if last else None,
+        tombstones=last.tombstones if last else [],
         shards=shards,
         views_per_group=recipe.views,
         extension=extension(recipe.encode),
@@ -134,7 +135,8 @@ def card(job: Job) -> CardFacts:
     pairs = zip(job.stream.names, job.stream.fingerprints, strict=True)
     sources = [f"{name}: images made by this generator, weights {print_['sha256'][:16]}" for name, print_ in pairs]
     command = "python -m factory render dataset.json OUT"
-    return CardFacts(summary=job.stream.recipe.description, sources=sources, command=command)
+    generators = [GeneratorFacts(name=name, licence=licence) for name, licence in dict.fromkeys(job.stream.terms)]
+    return CardFacts(summary=job.stream.recipe.description, sources=sources, command=command, generators=generators)
 
 
 def licence_of(licences: list[str]) -> str | None:

@@ -5,12 +5,10 @@ Every put may be repeated, since objects are immutable and named by content. A u
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from manifests.errors import StoreError
+from manifests.patience import patiently
 from manifests.store import Store
 
 WAITS_S = (1.0, 4.0, 16.0)
@@ -20,23 +18,10 @@ class PatientStore(Store):
     """A folder into which each object is put up to four times."""
 
     def put_file(self, local: Path, name: str) -> None:
-        patiently(partial(super().put_file, local, name))
+        patiently(partial(super().put_file, local, name), WAITS_S)
 
     def put_bytes(self, data: bytes, name: str) -> None:
-        patiently(partial(super().put_bytes, data, name))
+        patiently(partial(super().put_bytes, data, name), WAITS_S)
 
     def replace_bytes(self, data: bytes, name: str) -> None:
-        patiently(partial(super().replace_bytes, data, name))
-
-
-def patiently(act: Callable[[], None]) -> None:
-    """Act, and again after each wait while the store fails.
-
-    Raises: StoreError when it failed every time.
-    """
-    for wait_s in WAITS_S:
-        try:
-            return act()
-        except StoreError:
-            time.sleep(wait_s)
-    return act()
+        patiently(partial(super().replace_bytes, data, name), WAITS_S)

@@ -21,7 +21,7 @@ from factory.walks.file import Learned, parse_learned, read_bytes
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import ConflictError, UserError
 from manifests.store import Store
-from manifests.version import version_roots
+from manifests.version import newest, version_roots
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,16 @@ class Stream:
     subjects: Subjects
     names: list[str]
     fingerprints: list[dict[str, str]]
-    licences: list[str]
+    terms: list[tuple[str, str]]  # each generator's name and licence
     identity: dict[str, Any]
     stream_id: str
     prompt_file: bytes | None
     learned_file: bytes | None
+
+    @property
+    def licences(self) -> list[str]:
+        """List the generators' licences, each once."""
+        return sorted({licence for _, licence in self.terms})
 
     @property
     def prompts_sha256(self) -> str | None:
@@ -77,8 +82,8 @@ def resolve(recipe: Recipe, store: Store | None = None) -> Stream:
         recipe = recipe.model_copy(update={"prompts": settled})
     fingerprints = [facts.fingerprint for facts in known]
     chosen = identity(recipe, fingerprints, _sha256(prompt_file), _sha256(learned_file))
-    licences, names = sorted({facts.licence for facts in known}), [facts.name for facts in known]
-    return Stream(recipe, subjects, names, fingerprints, licences, chosen, stream_id(chosen), prompt_file, learned_file)
+    terms, names = [(facts.name, facts.licence) for facts in known], [facts.name for facts in known]
+    return Stream(recipe, subjects, names, fingerprints, terms, chosen, stream_id(chosen), prompt_file, learned_file)
 
 
 def _try_strategy(recipe: Recipe, subjects: Subjects, drawers: Sequence[Drawer]) -> None:
@@ -221,6 +226,9 @@ def check_same_recipe(store: Store, stream: Stream) -> None:
         told = "; ".join(difference(read_recipe(store, other).identity, stream.identity))
         if store.list("commits") or version_roots(store):
             raise ConflictError(f"{store.url}: was begun with another recipe; choose another folder, or undo: {told}")
+    latest = newest(store) if streams else None
+    if latest is not None and latest.kind != "rendered":
+        raise ConflictError(f"{store.url}: holds a data set that was {latest.kind}; choose another folder")
 
 
 def check_still_claimed(store: Store, stream: Stream) -> None:

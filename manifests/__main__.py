@@ -1,4 +1,4 @@
-"""`python -m manifests`: list, show, verify, adopt, select and compare data sets, at a path or any fsspec URL."""
+"""`python -m manifests`: look at, check, compare, part, join and share data sets, at a path or any fsspec URL."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from manifests import adopt as adopting
 from manifests import open_dataset
 from manifests import selection as selecting
 from manifests.command_line import new_app, run_app
+from manifests.commands import catalog, pages, parts, quality, share
 from manifests.dataset import DataSet
 from manifests.documents import VersionDoc
 from manifests.errors import CorruptError, UserError
-from manifests.quality_cli import distance, diversity, duplicates
 from manifests.schema import VIEW_SCHEMA
+from manifests.signing import check_signed
 from manifests.store import Store
 from manifests.table import Columns
 from manifests.terminal import printable
@@ -31,9 +32,22 @@ from manifests.verify import verify as verify_dataset
 from manifests.version import newest, sound_versions
 
 app = new_app(__doc__)
-app.command()(distance)
-app.command()(diversity)
-app.command()(duplicates)
+app.command()(quality.distance)
+app.command()(quality.diversity)
+app.command()(quality.duplicates)
+app.add_typer(catalog.app, name="catalog")
+app.command()(share.publish)
+app.command()(share.pull)
+app.command()(parts.merge)
+app.command()(parts.reshard)
+app.command()(parts.split)
+app.command()(parts.diff)
+app.command()(parts.takedown)
+app.command()(share.sign)
+app.command()(share.repair)
+app.command()(pages.card)
+app.command()(pages.energon)
+app.command()(pages.gallery)
 
 Url = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -157,10 +171,15 @@ def _unit(name: str) -> str:
 def verify(
     url: Url,
     deep: Annotated[bool, typer.Option(help="decode every image too")] = False,
+    signed_by: Annotated[
+        str | None, typer.Option(help="Ed25519 public key, or a file of them: one must have signed it")
+    ] = None,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every hash, size, count and offset; exit code 3 if anything is not as promised."""
+    if signed_by is not None:
+        print(f"signed by {check_signed(open_dataset(url, root=root), signed_by)}", file=sys.stderr)
     report = verify_dataset(url, deep=deep, root=root)
     if as_json:
         print(report.to_json())

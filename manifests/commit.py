@@ -74,17 +74,18 @@ def commit_shard(
     numerics: Mapping[str, str],
     extra_types: Mapping[str, pa.DataType] | None = None,
     scratch: Path,
+    is_copy: bool = False,
 ) -> CommitRecord:
-    """Write one shard: fill in the rows, put tar, then rows, then the record.
+    """Write one shard: fill in the rows, put tar, then rows, then the record; of a copy groups may be left out.
 
     Raises: UserError if the groups are not in order or of unequal size, or the store refuses.
     """
-    _check_groups(groups, first_group)
+    _check_groups(groups, first_group, is_copy)
     rows = [_group_rows(stream_id, index, group) for group in groups]
     with explained(str(scratch)), tempfile.TemporaryDirectory(dir=scratch) as folder:
         tar, parquet = Path(folder, "shard.tar"), Path(folder, "rows.parquet")
         _fill_in_members(rows, write_tar(tar, _members(groups, rows)))
-        table = view_table([row for group in rows for row in group], extra_types)
+        table = view_table([row for group in rows for row in group], extra_types, is_copy=is_copy)
         write_rows(table, parquet)
         record = CommitRecord(
             format=FORMAT,
@@ -103,9 +104,10 @@ def commit_shard(
     return record
 
 
-def _check_groups(groups: Sequence[Group], first_group: int) -> None:
+def _check_groups(groups: Sequence[Group], first_group: int, may_have_gaps: bool) -> None:
     numbers = [group.group for group in groups]
-    if numbers != list(range(first_group, first_group + len(groups))):
+    is_rising = numbers == sorted(set(numbers)) and numbers[:1] == [first_group]
+    if not (is_rising if may_have_gaps else numbers == list(range(first_group, first_group + len(groups)))):
         raise UserError(f"groups {numbers[:3]}… are not {first_group}, {first_group + 1}, … without a gap")
     sizes = {len(group.views) for group in groups}
     if len(sizes) > 1 or not all(1 <= size <= MAX_VIEWS for size in sizes):

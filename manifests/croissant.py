@@ -1,4 +1,4 @@
-"""Croissant metadata (MLCommons, 1.0) of a version: files with hashes, rows as records, images in the tars. Pure.
+"""Croissant metadata (MLCommons, 1.1) of a version: files with hashes, rows as records, images, provenance. Pure.
 
 Row files are listed by name, not by a wildcard, so that leftovers of interrupted work are never read.
 """
@@ -6,6 +6,7 @@ Row files are listed by name, not by a wildcard, so that leftovers of interrupte
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from manifests.documents import ShardFile, VersionDoc
@@ -29,8 +30,10 @@ _COLUMNS = {
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
+    "containedIn": "cr:containedIn",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
@@ -45,12 +48,14 @@ _CONTEXT = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
     "parentField": "cr:parentField",
     "path": "cr:path",
+    "prov": "http://www.w3.org/ns/prov#",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "recordSet": "cr:recordSet",
     "references": "cr:references",
@@ -66,17 +71,22 @@ _CONTEXT = {
 }
 
 
-def croissant(version: VersionDoc, summary: str) -> bytes:
-    """Write croissant.json: two record sets, `views` (the rows) and `images` (the members of the tars)."""
+def croissant(version: VersionDoc, summary: str, generators: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Write croissant.json: two record sets, `views` (the rows) and `images` (the members of the tars).
+
+    The generators are pairs of name and SHA-256 of the weights.
+    """
     tars = [shard.shard for shard in version.shards if shard.groups_ok]
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": version.name or f"viewmill-{version.root()[:12]}",
         "description": summary or f"Groups of {version.views_per_group} views, root {version.root()}",
         **({"license": version.licence} if version.licence else {}),
         "version": f"{version.generation}.0.0",
+        "identifier": f"sha256:{version.root()}",
+        **_provenance(version, generators),
         "distribution": [
             *(_file(shard.rows, "application/x-parquet") for shard in version.shards),
             *(_file(tar, "application/x-tar") for tar in tars),
@@ -86,6 +96,26 @@ def croissant(version: VersionDoc, summary: str) -> bytes:
         "recordSet": [_views(), _images()],
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def _provenance(version: VersionDoc, generators: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Say in PROV-O and RAI terms what the version came from and what made its images."""
+    parents = [version.parent] if version.parent else [part.root for part in version.parts]
+    agents = [
+        {
+            "@type": "prov:SoftwareAgent",
+            "@id": f"sha256:{digest}" if digest else f"urn:generator:{number}",
+            "name": name,
+        }
+        for number, (name, digest) in enumerate(generators)
+    ]
+    activity = {"@type": "prov:Activity", "@id": f"urn:viewmill:{version.kind}", "prov:wasAssociatedWith": agents}
+    made = "Images made by generative models from prompts or latents." if agents else ""
+    return {
+        **({"prov:wasDerivedFrom": [{"@id": f"sha256:{root}"} for root in parents]} if parents else {}),
+        **({"prov:wasGeneratedBy": activity} if agents else {}),
+        **({"rai:dataCollection": made, "rai:dataCollectionType": "Synthetic data generation"} if made else {}),
+    }
 
 
 def _file(file: ShardFile, media_type: str) -> dict[str, Any]:

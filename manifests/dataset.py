@@ -68,7 +68,6 @@ class DataSet:
         self.cache = cache
         self._bits = bits
         self._handles = Handles(self._open_shard)
-        self._positions = {(s.stream_id, s.index): position for position, s in enumerate(version.shards)}
 
     def rows(
         self, columns: list[str] | None = None, *, shards: Sequence[int] | None = None, ok_only: bool = False
@@ -107,9 +106,14 @@ class DataSet:
         return self._opened(rows, lambda path: read_row_schema(path, label=f"{self.url}/{rows.name}"))
 
     def shown(self, position: int, stored: pa.Table) -> pa.ChunkedArray:
-        """Say of each stored row of a shard whether its group is selected and was not taken down; reads `key`."""
-        is_gone = pc.is_in(stored["key"], value_set=pa.array(self.version.tombstones, pa.string()))
-        is_shown = pc.invert(is_gone)
+        """Say of each stored row of a shard whether its group is selected and was not taken down.
+
+        Reads `key` where anything was taken down.
+        """
+        is_shown = pa.chunked_array([np.ones(len(stored), np.bool_)])
+        if self.version.tombstones:
+            is_gone = pc.is_in(stored["key"], value_set=pa.array(self.version.tombstones, pa.string()))
+            is_shown = pc.invert(is_gone)
         if self.version.selection is None:
             return is_shown
         return pc.and_(is_shown, pa.array(np.repeat(self.selected(position), self.version.views_per_group)))
@@ -205,6 +209,40 @@ class DataSet:
         is_in_place = self.homes.of(file.name).is_local
         return self._opened(file, lambda path: Handle(path, is_in_place=is_in_place))
 
+    @cached_property
+    def _positions(self) -> dict[tuple[str, int], list[int]]:
+        """Return where the shards of each stream and index stand."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for position, shard in enumerate(self.version.shards):
+            found.setdefault((shard.stream_id, shard.index), []).append(position)
+        return found
+
+    def position_of(self, row: Mapping[str, Any]) -> int:
+        """Return the position of the shard that holds a row's group; parts of a stream may share an index.
+
+        Raises: UserError for a row of another data set.
+        """
+        places = self._positions.get((row["stream_id"], row["shard"]), [])
+        for position in places if len(places) > 1 else []:
+            stored = self.stored_rows(position, ["key", "offset"])
+            if pc.any(pc.and_(pc.equal(stored["key"], row["key"]), pc.equal(stored["offset"], row["offset"]))).as_py():
+                return position
+        if not places:
+            raise UserError(f"{self.url}: {row['key']} is of another data set: its shard is not in version {self.root}")
+        return places[0]
+
+    def peek(self, row: Mapping[str, Any]) -> bytes:
+        """Read the bytes of a row's image by a range of its shard, which is not fetched.
+
+        Raises: as `encoded` does.
+        """
+        file = self._shard(self.position_of(row)).shard
+        data = self.homes.of(file.name).get_bytes(file.name, row["offset"], row["size"])
+        if sha256_hex(data) != row["sha256"]:
+            where = f"{self.url}/{file.name}: {row['key']} view {row['view']} at {row['offset']}"
+            raise CorruptError(f"{where}: the image's sha256 is {sha256_hex(data)}, expected {row['sha256']}")
+        return data
+
     def image(self, row: Mapping[str, Any]) -> NDArray[np.uint8]:
         """Decode the image of a row.
 
@@ -213,9 +251,7 @@ class DataSet:
         """
         if row["status"] != OK:
             raise UserError(f"{row['key']} view {row['view']} has no image: it is {row['status']} ({row['reason']})")
-        position = self._positions.get((row["stream_id"], row["shard"]))
-        if position is None:
-            raise UserError(f"{self.url}: {row['key']} is of another data set: its shard is not in version {self.root}")
+        position = self.position_of(row)
         where = f"{self.url}/{self._shard(position).shard.name}: {row['key']} view {row['view']} at {row['offset']}"
         data = self.read(position, row["offset"], row["size"])
         if sha256_hex(data) != row["sha256"]:
@@ -225,20 +261,53 @@ class DataSet:
         except CorruptError as error:
             raise CorruptError(f"{where}: {error}") from error
 
+    @property
+    def is_written(self) -> bool:
+        """Say whether the version lies in its folder, and not in this process alone."""
+        return self.homes.store(self.url).exists(self.version.object_name())
 
-def open_dataset(url: str | Path, *, root: str | None = None, cache: ShardCache | None = None) -> DataSet:
-    """Open the newest version of a data set, or the one with a given root.
+    def parts(self) -> list[tuple[DataSet, float | None]]:
+        """Return the data sets that a merged one was made of, each with its weight; of any other, itself."""
+        found, first = [], 0
+        for part in self.version.parts:
+            found.append((self._of_shards(range(first, first + part.shards)), part.weight))
+            first += part.shards
+        return found or [(self, None)]
+
+    def _of_shards(self, positions: range) -> DataSet:
+        """Show only a run of the shards, with the groups that are in."""
+        masks = [self.selected(position) for position in positions]
+        changes: dict[str, Any] = {"shards": [self.version.shards[position] for position in positions], "parts": []}
+        bits = None
+        if self.version.selection is not None:
+            bits = packed(masks)
+            count = max(1, sum(int(mask.sum()) for mask in masks))
+            changes["selection"] = self.version.selection.model_copy(update={"groups": count})
+        return DataSet(self.homes, self.version.model_copy(update=changes), self.cache, bits)
+
+
+def packed(masks: Sequence[NDArray[np.bool_]]) -> bytes:
+    """Lay down which groups are in, a bit a group, each shard from a byte of its own."""
+    return b"".join(np.packbits(mask, bitorder="little").tobytes() for mask in masks)
+
+
+def open_dataset(
+    url: str | Path, *, root: str | None = None, cache: ShardCache | None = None, opener: type[Store] = Store
+) -> DataSet:
+    """Open the newest version of a data set, or the one with a given root; `opener` may be a store that is patient.
 
     Raises: UserError naming the URL and what is there, if there is no finished version.
     """
-    store = Store.open(url)
+    store = opener.open(url)
     version = newest(store) if root is None else _version(store, root)
     if version is None:
         raise UserError(f"{store.url}: no finished version: {_what_is_there(store)}")
-    if version.format != 1 or (version.kind == "selected") != (version.selection is not None):
+    has_selection = version.selection is not None
+    is_known = has_selection if version.kind == "selected" else version.kind == "merged" or not has_selection
+    if version.format != 1 or not is_known:
         found = f"format {version.format}, kind {version.kind}"
         raise UserError(f"{store.url}: the version needs a newer ViewMill ({found})")
-    places = read_places(store) if version.selection else []
+    places = read_places(store) if has_selection else []
     return DataSet(Homes(store, places), version, cache or ShardCache.default())
 
 

@@ -89,13 +89,23 @@ class Selection(BaseModel):
     bits: ShardFile
 
 
+class Part(BaseModel):
+    """One of the data sets that a merged one holds: so many of its shards, in order, and a share of the training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Sha256
+    shards: int = Field(ge=1)
+    weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
 class VersionDoc(BaseModel):
     """One finished version of a data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = 1
-    kind: Literal["rendered", "adopted", "selected", "merged"]
+    kind: Literal["rendered", "adopted", "selected", "merged", "resharded"]
     generation: int = 0
     parent: str | None = None
     shards: list[VersionShard]
@@ -104,16 +114,22 @@ class VersionDoc(BaseModel):
     label_names: list[str] = []
     tombstones: list[str] = []  # keys of groups that were taken down
     selection: Selection | None = None  # of a view: the shards lie in another data set
+    parts: list[Part] = []  # of a merged version
     licence: str | None = None
     name: str = ""
 
     def to_bytes(self) -> bytes:
         """Return the document as it is stored."""
-        return canonical_json(self.model_dump())
+        return canonical_json(self.model_dump(exclude=self._left_out))
+
+    @property
+    def _left_out(self) -> set[str]:
+        """Name the keys that came later and are at their default: no older root may change."""
+        return set() if self.parts else {"parts"}
 
     def root(self) -> str:
         """Return the hash that names this version."""
-        document: dict[str, Any] = self.model_dump(exclude={"licence", "name"})
+        document: dict[str, Any] = self.model_dump(exclude={"licence", "name"} | self._left_out)
         for shard in document["shards"]:
             del shard["rows"]
         return sha256_hex(canonical_json(document))

@@ -19,6 +19,10 @@ class CorruptError(UserError):
     exit_code = 3
 
 
+class ShortError(CorruptError):
+    """An object that ended before it should: cut on the way, which another try mends, or where it lies."""
+
+
 class ConflictError(UserError):
     """The folder already holds the work of another recipe, or of other software."""
 

@@ -58,15 +58,29 @@ def _recipe_problems(store: Store) -> Iterator[str]:
         stream_id, recipe = name.removeprefix("recipes/").removesuffix(".json"), _canonical_object(data)
         if recipe is None:
             yield f"{name} is damaged: it is no object in canonical JSON"
-        elif sha256_hex(data) == stream_id:
-            continue
-        elif recipe.get("stream_id") != stream_id or sha256_hex(canonical_json(recipe.get("identity"))) != stream_id:
+        elif not is_recipe(stream_id, data):
             yield f"{name} is damaged: neither its content nor its identity gives its name"
-        else:
+        elif sha256_hex(data) != stream_id:
             wanted = {"prompts": recipe.get("prompts_sha256"), "learned steps": recipe.get("learned_sha256")}
             for what, digest in wanted.items():
                 if digest and f"sources/{digest}" not in sources:
                     yield f"{name}: its {what}, sources/{digest}, are absent"
+
+
+def is_recipe(stream_id: str, data: bytes) -> bool:
+    """Say whether a recipe's content, or the identity that it holds, gives its name."""
+    recipe = _canonical_object(data)
+    if recipe is None or sha256_hex(data) == stream_id:
+        return recipe is not None
+    return recipe.get("stream_id") == stream_id and sha256_hex(canonical_json(recipe.get("identity"))) == stream_id
+
+
+def is_segment(data: bytes) -> bool:
+    """Say whether a file holds a segment of a plan, and nothing else."""
+    try:
+        return _Segment.model_validate(_canonical_object(data)) is not None
+    except ValidationError:
+        return False
 
 
 def _canonical_object(data: bytes) -> dict[str, Any] | None:
@@ -111,7 +125,8 @@ def _span_problems(segments: list[_Segment], version: VersionDoc, records: Itera
 
 def _parent_problems(store: Store, version: VersionDoc) -> Iterator[str]:
     name = version.object_name()
-    if (version.generation == 0) != (version.parent is None):
+    is_union = bool(version.parts)  # its parents are its parts
+    if not is_union and (version.generation == 0) != (version.parent is None):
         yield f"{name}: generation {version.generation} does not go with the parent {version.parent!r}"
     elif version.parent in version_roots(store):
         try:

@@ -26,6 +26,7 @@ class Homes:
         self._stores = {own.url: own}
         self.urls = [own.url, *(resolved(own.url, place) for place in places)]
         self._found: dict[str, Store] = {}
+        self._opener = type(own)
 
     def of(self, name: str) -> Store:
         """Return the store that holds an object.
@@ -60,7 +61,7 @@ class Homes:
         Raises: UserError if it cannot be reached.
         """
         if url not in self._stores:
-            self._stores[url] = Store.open(url)
+            self._stores[url] = self._opener.open(url)
         return self._stores[url]
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.errors import CorruptError, UserError
-from manifests.schema import conform
+from manifests.schema import conform, fitted
 
 MOST_BYTES = 1 << 30  # of a row file's values, decoded; docs/format.md, "The rows"
 _MOST_COLUMNS = 1000
@@ -88,16 +88,20 @@ def read_row_schema(path: Path, *, label: str) -> pa.Schema:
 
 
 def _decoded(file: pq.ParquetFile, columns: list[str] | None, expected: int | None) -> pa.Table:
-    conform(file.schema_arrow.empty_table())  # types first, values after
+    schema = conform(file.schema_arrow.empty_table()).schema  # types first, values after
     names = [name for name in file.schema_arrow.names if columns is None or name in columns]
     batch_rows = _batch_rows(file.metadata, names, expected)
-    tables, size_bytes = [conform(file.schema_arrow.empty_table().select(names))], 0
+    if not names:  # what later releases have is null here
+        return pa.Table.from_arrays([pa.nulls(file.metadata.num_rows, f.type) for f in schema], schema=schema)
+    wanted = pa.schema([schema.field(name) for name in names])
+    tables, size_bytes = [wanted.empty_table()], 0
     for batch in file.iter_batches(batch_rows, columns=names, use_threads=False):
-        tables.append(conform(pa.Table.from_batches([batch])))
+        tables.append(fitted(pa.Table.from_batches([batch]).select(names), wanted))
         size_bytes += tables[-1].nbytes
         if size_bytes > MOST_BYTES:
             raise CorruptError(f"its rows unfold to more than {MOST_BYTES} bytes")
-    return pa.concat_tables(tables)
+    whole = pa.concat_tables(tables)
+    return whole if columns is not None and set(columns) <= set(names) else conform(whole)
 
 
 def _batch_rows(metadata: pq.FileMetaData, names: list[str], expected: int | None) -> int:

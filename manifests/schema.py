@@ -118,19 +118,24 @@ def check_user_column(name: str, type_: pa.DataType) -> None:
         raise UserError(f"column {name!r} is of type {type_}: expected a number, bool, string or a list of these")
 
 
-def full_schema(extra: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Return VIEW_SCHEMA followed by the user's own columns in the order of their names."""
+def full_schema(extra: Mapping[str, pa.DataType], *, is_copy: bool = False) -> pa.Schema:
+    """Return VIEW_SCHEMA, then the user's own columns, of a copy another release's too, in the order of their names."""
     for name, type_ in extra.items():
-        check_user_column(name, type_)
+        if not is_copy:
+            check_user_column(name, type_)
     return pa.schema([*VIEW_SCHEMA, *(pa.field(n, extra[n]) for n in sorted(extra))], metadata=VIEW_SCHEMA.metadata)
 
 
-def view_table(rows: Sequence[Mapping[str, Any]], extra: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+def view_table(
+    rows: Sequence[Mapping[str, Any]], extra: Mapping[str, pa.DataType] | None = None, *, is_copy: bool = False
+) -> pa.Table:
     """Lay rows out as format 1 does: all columns in order, null where a row says nothing.
+
+    A copy of rows may have columns of another release.
 
     Raises: UserError for an unknown column, a value of the wrong type, or a required value that is missing.
     """
-    schema = full_schema(extra or {})
+    schema = full_schema(extra or {}, is_copy=is_copy)
     unknown = {name for row in rows for name in row} - set(schema.names)
     if unknown:
         raise UserError(
@@ -179,6 +184,18 @@ def plain_type(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_) or pa.types.is_list(type_):
         return pa.list_(plain_type(type_.value_type))
     return type_
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast the columns of a table to the types of a schema that has the same; most have them already.
+
+    Raises: UserError naming a column whose values do not fit.
+    """
+    columns = [
+        table.column(field.name) if table.schema.field(field.name).type == field.type else _conformed(table, field)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _conformed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

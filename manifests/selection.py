@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from manifests.canonical import sha256_hex
 from manifests.card import CardFacts
-from manifests.dataset import DataSet
+from manifests.dataset import DataSet, packed
+from manifests.description import stored_facts
 from manifests.documents import Selection, ShardFile, VersionDoc, VersionShard
 from manifests.errors import ConflictError, UserError
-from manifests.places import write_places
+from manifests.places import Homes, read_places, write_places
 from manifests.schema import OK, VIEW_SCHEMA
 from manifests.store import Store
 from manifests.version import publish, versions
 from manifests.where import Where
 
-_NEEDED = ["group", "key", "status"]
+_NEEDED = ["group", "status"]
 
 
 def select(dataset: DataSet, where: str, out: str | Path | None = None, *, name: str = "") -> DataSet:
@@ -45,12 +46,15 @@ def select(dataset: DataSet, where: str, out: str | Path | None = None, *, name:
             chosen.append((shard, is_chosen))
     if not chosen:
         raise UserError(f"{dataset.url}: no group has only views that match {where!r}")
-    bits = b"".join(np.packbits(mask, bitorder="little").tobytes() for _, mask in chosen)
+    bits = packed([mask for _, mask in chosen])
     groups = sum(int(mask.sum()) for _, mask in chosen)
     version = _version(dataset, [shard for shard, _ in chosen], where, groups, bits, name)
-    if out is not None:
-        _write(Store.open(out, create=True), version, bits, dataset.homes.urls)
-    return DataSet(dataset.homes, version, dataset.cache, bits)
+    if out is None:
+        return DataSet(dataset.homes, version, dataset.cache, bits)
+    store = Store.open(out, create=True)
+    facts = stored_facts(dataset.homes.store(dataset.url))
+    _write(store, version, bits, dataset.homes.urls, facts)
+    return DataSet(Homes(store, read_places(store)), version, dataset.cache, bits)
 
 
 def _schemas(dataset: DataSet, query: Where) -> list[pa.Schema]:
@@ -71,7 +75,8 @@ def _united(dataset: DataSet, schemas: list[pa.Schema]) -> pa.Schema:
 def _chosen(dataset: DataSet, position: int, query: Where, schema: pa.Schema, united: pa.Schema) -> NDArray[np.bool_]:
     """Say of each group of a shard whether it is shown, has images, and matches."""
     columns = [name for name in schema.names if name.lower() in query.columns]
-    stored = dataset.stored_rows(position, list(dict.fromkeys([*_NEEDED, *columns])))
+    keys = ["key"] if dataset.version.tombstones else []  # reading them is half of the work
+    stored = dataset.stored_rows(position, list(dict.fromkeys([*_NEEDED, *keys, *columns])))
     rows = stored.filter(pc.and_(dataset.shown(position, stored), pc.equal(stored["status"], OK)))
     for field in united:  # what only other shards have is null here
         if field.name.lower() in query.columns and field.name not in rows.column_names:
@@ -86,11 +91,12 @@ def _version(
     source, sha256 = dataset.version, sha256_hex(bits)
     file = ShardFile(name=f"selections/{sha256[:16]}.bits", sha256=sha256, size=len(bits))
     parent, generation = dataset.root, source.generation + 1
-    if source.selection is not None:  # a view of a view is one of its source, by both conditions
+    if source.kind == "selected" and source.selection is not None:  # of its source, by both conditions
         parent, generation = str(source.parent), source.generation
         where = Where(f"({source.selection.where}) AND ({where})").text
     changes: dict[str, Any] = {
         "kind": "selected",
+        "parts": [],
         "generation": generation,
         "parent": parent,
         "shards": shards,
@@ -100,7 +106,7 @@ def _version(
     return source.model_copy(update=changes)
 
 
-def _write(store: Store, version: VersionDoc, bits: bytes, urls: list[str]) -> None:
+def _write(store: Store, version: VersionDoc, bits: bytes, urls: list[str], facts: CardFacts) -> None:
     assert version.selection is not None
     _check_target(store, version)
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +115,7 @@ def _write(store: Store, version: VersionDoc, bits: bytes, urls: list[str]) -> N
         store.put_file(local, version.selection.bits.name)
     write_places(store, urls)
     command = f"python -m manifests select {urls[0]} OUT --where {version.selection.where!r}"
-    publish(store, version, card=CardFacts(command=command))
+    publish(store, version, card=facts.model_copy(update={"command": command}))
 
 
 def _check_target(store: Store, version: VersionDoc) -> None:

@@ -59,6 +59,20 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member]:
     return list(written.values())
 
 
+def padded(size: int) -> int:
+    """Return what so many bytes take in a tar."""
+    return -(-size // HEADER_BYTES) * HEADER_BYTES
+
+
+def member_offsets(sizes: Iterable[int], start: int = 0) -> list[int]:
+    """Return where the data of members of these sizes begin, in a tar or from a header on."""
+    offsets = []
+    for size in sizes:
+        offsets.append(start + HEADER_BYTES)
+        start = offsets[-1] + padded(size)
+    return offsets
+
+
 def _header(name: str, size: int) -> tarfile.TarInfo:
     header = tarfile.TarInfo(name)  # mtime, uid and gid are 0 and the names empty
     header.size, header.mode = size, 0o444

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -20,10 +21,12 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from manifests.errors import CorruptError, UserError, reached, remedy
+from manifests.errors import CorruptError, ShortError, UserError, reached, remedy
 from manifests.shard import check_member_name
 
-REPLACEABLE = frozenset({"dataset.json", "README.md", "croissant.json", "shards.txt", "places.json"})
+REPLACEABLE = frozenset(
+    {"dataset.json", "README.md", "croissant.json", "shards.txt", "places.json", "examples.jpg", "wids.json"}
+)
 _TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]{32}\.tmp")  # of the name that it would have got
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -100,6 +103,45 @@ class Store:
             else:
                 self._fs.put_file(str(local), self._path(name))
 
+    def put_filled(self, name: str, fill: Callable[[Path], None], *, is_mended: bool = False) -> None:
+        """Put what `fill` writes to a path, beside its name in a local folder; `is_mended` takes a damaged one's place.
+
+        Raises: whatever `fill` does, and then nothing is put.
+        """
+        if self.is_local:
+            with self._reached(name, is_target=True):
+                self._filled(Path(self._path(name)), fill, os.replace if is_mended else _link)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder, "object")
+            fill(local)
+            if is_mended or not self.exists(name):
+                self._put_whole(local, name)
+
+    def _put_whole(self, local: Path, name: str) -> None:
+        with self._reached(name, is_target=True):
+            self._fs.put_file(str(local), self._path(name))
+
+    def _filled(self, final: Path, fill: Callable[[Path], None], publish: Callable[[Path, Path], object]) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._temporary(final)
+        try:
+            fill(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            publish(temporary, final)
+            _sync_folder(final.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def size(self, name: str) -> int:
+        """Return an object's size in bytes.
+
+        Raises: CorruptError if it is absent.
+        """
+        with self._reached(name):
+            return int(self._fs.info(self._path(name))["size"])
+
     def _check_size(self, name: str, size: int) -> None:
         found = self._fs.size(self._path(name))
         if found != size:
@@ -146,12 +188,12 @@ class Store:
     def get_bytes(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
         """Read an object, or `size` bytes of it from `offset`.
 
-        Raises: CorruptError if it is absent or ends before.
+        Raises: CorruptError if it is absent; ShortError if it ends before.
         """
         with self._reached(name):
             data = self._read(name, offset, size)
         if size is not None and len(data) < size:
-            raise CorruptError(f"{self.url}/{name} ends at byte {offset + len(data)}: expected {offset + size}")
+            raise ShortError(f"{self.url}/{name} ends at byte {offset + len(data)}: expected {offset + size}")
         return data
 
     def _read(self, name: str, offset: int, size: int | None) -> bytes:

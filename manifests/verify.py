@@ -31,7 +31,7 @@ from manifests.rows import read_rows
 from manifests.schema import OK, VIEW_SCHEMA, rows_digest
 from manifests.shard import read_headers
 from manifests.store import Store
-from manifests.verify_selection import homeless, selection_problems, unusable_problems
+from manifests.verify_selection import homeless, selected_rows, selection_problems, unusable_problems
 from manifests.version import sound_versions
 
 _LINES_PER_SHARD = 20
@@ -79,7 +79,7 @@ def verify(url: str | Path, *, deep: bool = False, root: str | None = None) -> R
         records = []
         report.problems.append(str(error))
     report.problems += lineage_problems(store, version, records)
-    report.problems += selection_problems(dataset) if version.selection else []
+    report.problems += selection_problems(dataset) if version.selection or version.parts else []
     seen: dict[str, set[int]] = defaultdict(set)
     unreached, told = homeless(dataset)
     report.problems += told
@@ -107,7 +107,7 @@ def _description_problems(store: Store, version: VersionDoc, latest: VersionDoc)
 
 
 def _record_problems(version: VersionDoc, records: list[CommitRecord]) -> Iterator[str]:
-    if version.kind not in ("rendered", "adopted"):
+    if version.kind in ("selected", "merged"):
         return
     committed = {VersionShard.of(record) for record in records}
     for shard in version.shards:
@@ -127,7 +127,8 @@ def _shard_problems(dataset: DataSet, position: int, seen: set[int], deep: bool)
             return
         yield from problem
         yield from _table_problems(version, shard, table)
-        yield from (f"{shard.rows.name}: {line}" for line in _twice(table, seen))
+        shown = selected_rows(dataset, position, table)
+        yield from (f"{shard.rows.name}: {line}" for line in _twice(shown, seen))
         if version.selection:
             yield from (f"{shard.rows.name}: {line}" for line in unusable_problems(dataset, position, table))
         try:
@@ -178,12 +179,17 @@ def _twice(table: pa.Table, seen: set[int]) -> Iterator[str]:
 
 def _order_problems(version: VersionDoc, shard: VersionShard, table: pa.Table) -> Iterator[str]:
     rows, k = table.select(_PLACE_COLUMNS).to_pylist(), version.views_per_group
-    first = rows[0]["group"] if rows else 0
+    has_gaps = version.kind not in ("rendered", "adopted")
+    first, before = rows[0]["group"] if rows else 0, -1
     labels = range(len(version.label_names) or 1 << 63)  # without names any number will do
     for number, row in enumerate(rows):
         steps, view = divmod(number, k)
-        expected = {"stream_id": shard.stream_id, "shard": shard.index, "group": first + steps, "view": view}
-        expected["key"] = sample_key(shard.stream_id, first + steps)
+        group = first + steps
+        if has_gaps:  # a part of a stream: any group after the one before
+            group = rows[number - view]["group"] if rows[number - view]["group"] > before else before + 1
+            before = group if view == k - 1 else before
+        expected = {"stream_id": shard.stream_id, "shard": shard.index, "group": group, "view": view}
+        expected["key"] = sample_key(shard.stream_id, group)
         if row["status"] == OK:
             expected["member"] = f"{expected['key']}.v{view:02d}.{version.extension}"
         wrong = {column: row[column] for column, value in expected.items() if row[column] != value}

@@ -1,4 +1,4 @@
-"""Check a view against itself and against the version it was selected from: one line for every broken promise."""
+"""Check a view or union against itself and against the versions it was made from: one line for every broken promise."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from manifests.dataset import DataSet
-from manifests.documents import VersionDoc
+from manifests.dataset import DataSet, packed
+from manifests.documents import Selection, VersionDoc
 from manifests.errors import CorruptError
 from manifests.schema import OK
 from manifests.store import Store
@@ -20,20 +21,32 @@ _KEPT = ("views_per_group", "extension", "label_names", "licence")
 
 
 def selection_problems(dataset: DataSet) -> Iterator[str]:
-    """Say what is wrong with a view's bits, its source, and what it says of its source."""
+    """Say what is wrong with the bits of a view or union, its sources, and what it says of them."""
     version = dataset.version
-    assert version.selection is not None
-    try:
-        masks = [dataset.selected(position) for position in range(len(version.shards))]
-    except CorruptError as error:
-        yield str(error)
-        return
-    stored = dataset.homes.of(version.selection.bits.name).get_bytes(version.selection.bits.name)
-    if stored != b"".join(np.packbits(mask, bitorder="little").tobytes() for mask in masks):
-        yield f"{version.selection.bits.name}: expected zeros after the last group of each shard"
+    if version.selection is not None:
+        try:
+            masks = [dataset.selected(position) for position in range(len(version.shards))]
+        except CorruptError as error:
+            yield str(error)
+            return
+        yield from _bits_problems(dataset, version.selection, masks)
+    if version.kind == "merged":
+        yield from _part_problems(dataset)
+    elif version.selection is not None:
+        yield from _source_problems(dataset)
+
+
+def _bits_problems(dataset: DataSet, selection: Selection, masks: list[NDArray[np.bool_]]) -> Iterator[str]:
+    stored = dataset.homes.of(selection.bits.name).get_bytes(selection.bits.name)
+    if stored != packed(masks):
+        yield f"{selection.bits.name}: expected zeros after the last group of each shard"
     count = sum(int(mask.sum()) for mask in masks)
-    if count != version.selection.groups:
-        yield f"{version.selection.bits.name} selects {count} groups, expected {version.selection.groups}"
+    if count != selection.groups:
+        yield f"{selection.bits.name} selects {count} groups, expected {selection.groups}"
+
+
+def _source_problems(dataset: DataSet) -> Iterator[str]:
+    version = dataset.version
     try:
         source = dataset.homes.of(f"versions/{version.parent}.json")
         parent = read_version(source, str(version.parent))
@@ -42,6 +55,40 @@ def selection_problems(dataset: DataSet) -> Iterator[str]:
         return
     yield from _parent_problems(version, parent)
     yield from _later_problems(version, source)
+
+
+def _part_problems(dataset: DataSet) -> Iterator[str]:
+    """Say what a union says wrongly of its parts: word for word the shards of the versions that it names."""
+    version, first = dataset.version, 0
+    held = sum(part.shards for part in version.parts)
+    if held != len(version.shards):
+        yield f"{version.object_name()}: its parts have {held} shards, expected {len(version.shards)}"
+        return
+    for part in version.parts:
+        shards, first = version.shards[first : first + part.shards], first + part.shards
+        try:
+            source = dataset.homes.of(f"versions/{part.root}.json")
+            whole = read_version(source, part.root)
+        except CorruptError as error:
+            yield f"a part is missing: {error}"
+            continue
+        others = set(shards) - set(whole.shards)
+        yield from (f"{shard.shard.name}: the part {part.root[:12]} has no such shard" for shard in others)
+        forgotten = sorted(set(whole.tombstones) - set(version.tombstones))
+        if forgotten:
+            yield f"{len(forgotten)} groups that {part.root[:12]} took down, such as {forgotten[0]}, are not named so"
+        yield from _later_problems(version, source)
+
+
+def selected_rows(dataset: DataSet, position: int, table: pa.Table) -> pa.Table:
+    """Return the rows of the groups that a view or union holds; all rows of any other data set."""
+    if dataset.version.selection is None:
+        return table
+    try:
+        mask = np.repeat(dataset.selected(position), dataset.version.views_per_group)
+    except CorruptError:
+        return table  # named before
+    return table.filter(pa.array(mask)) if len(mask) == len(table) else table
 
 
 def _parent_problems(version: VersionDoc, parent: VersionDoc) -> Iterator[str]:
@@ -65,7 +112,7 @@ def _later_problems(version: VersionDoc, source: Store) -> Iterator[str]:
         if gone:
             yield (
                 f"{source.url} has taken down {len(gone)} groups since, such as {gone[0]} "
-                f"(version {later.root()[:12]}): select from it again"
+                f"(version {later.root()[:12]}): {'merge' if version.parts else 'select from'} it again"
             )
 
 

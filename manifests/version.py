@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from manifests.card import CardFacts, card_files
+from manifests.card import CardFacts, GeneratorFacts, card_files
 from manifests.documents import VersionDoc, VersionShard
 from manifests.errors import ConflictError, CorruptError
 from manifests.store import Store
 
 __all__ = [
     "CardFacts",
+    "GeneratorFacts",
     "VersionDoc",
     "VersionShard",
     "named_files",
@@ -59,13 +60,13 @@ def versions(store: Store) -> list[VersionDoc]:
 
 def sound_versions(store: Store) -> tuple[list[VersionDoc], dict[str, CorruptError]]:
     """Read all finished versions: the sound ones, the newest first, and what is wrong with each other one, by root."""
-    found, damaged = [], {}
+    found, damaged = dict[str, VersionDoc](), dict[str, CorruptError]()
     for root in version_roots(store):
         try:
-            found.append(read_version(store, root))
+            found[root] = read_version(store, root)
         except CorruptError as error:
             damaged[root] = error
-    return sorted(found, key=lambda version: (-version.generation, version.root())), damaged
+    return [found[root] for root in sorted(found, key=lambda root: (-found[root].generation, root))], damaged
 
 
 def version_roots(store: Store) -> list[str]:

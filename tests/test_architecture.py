@@ -126,7 +126,7 @@ INSTALLED_FOR = {
 }
 
 # Files that ask for one more extra, by name, when they are used.
-ASKS_FOR = {"trainer/onnx.py": "onnx"}
+ASKS_FOR = {"trainer/onnx.py": "onnx", "manifests/hub.py": "share", "manifests/signing.py": "share"}
 
 
 @pytest.mark.parametrize("folder", INSTALLED_FOR)

@@ -31,6 +31,7 @@ from trainer.data_facts import DataFacts
 from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
 from trainer.export import export_run
 from trainer.mirror import Mirror, take_up
+from trainer.mixture import mixture
 from trainer.monitor import Monitor
 from trainer.objective_config import TextConfig
 from trainer.objectives.inputs import Inputs
@@ -157,20 +158,21 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
     config = run.config
     text: TextConfig | None = getattr(config.objective, "text", None)
     tokenizer = open_tokenizer(text) if text else None
-    targets = read_targets(run.datasets, wanted) if (wanted := getattr(config.objective, "target", None)) else None
+    datasets, weights = mixture(run.datasets, config.data.weights)
+    targets = read_targets(datasets, wanted) if (wanted := getattr(config.objective, "target", None)) else None
     stream = Stream(
-        run.datasets,
+        datasets,
         batch_groups=config.batch_groups,
         views=config.data.views,
         seed=config.seed,
-        weights=config.data.weights,
+        weights=weights,
         window_groups=config.data.window_groups,
         size_px=config.data.size_px,
         workers=config.data.workers,
         corrupt_budget=config.data.corrupt_budget,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
-        captions=[captions(one, tokenizer, text.context) for one in run.datasets] if tokenizer and text else None,
+        captions=[captions(one, tokenizer, text.context) for one in datasets] if tokenizer and text else None,
         targets=targets,
     )
     if getattr(config.objective, "reads_labels", False):

@@ -18,6 +18,7 @@ from manifests.checkout import code_commit
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import ConflictError, CorruptError, UserError
 from manifests.shard import file_sha256
+from manifests.takedown import check_not_taken_down
 from manifests.target import replaced
 from trainer.config import RunConfig, check_same, parse_config
 from trainer.data_facts import DataFacts
@@ -103,18 +104,26 @@ class Run:
 def open_run(folder: Path, config: RunConfig, urls: Sequence[str], home: str | None = None) -> Run:
     """Open a run to start or go on, with the versions of the data that it began with; `home` is its bucket's URL.
 
-    Raises: ConflictError with a key-by-key difference if the folder holds another run; UserError for the data's faults.
+    Raises: ConflictError with a key-by-key difference if the folder holds another run, or if groups of the data were
+    taken down since; UserError for the data's faults.
     """
     if not (folder / "config.json").is_file():
         _check_free(folder)
-        return Run(folder, config, [open_dataset(url) for url in urls], home)
+        return Run(folder, config, _usable([open_dataset(url) for url in urls]), home)
     saved = read_pinned(folder)
     before = parse_config(saved["config"], f"{folder}/config.json")
     check_same({"config": before.identity()}, {"config": config.identity()}, str(folder))
     check_same({"order_version": saved["order_version"]}, {"order_version": ORDER_VERSION}, str(folder))
     check_same({"data sets": len(saved["roots"])}, {"data sets": len(urls)}, str(folder))
     datasets = [_reopen(url, root, folder) for url, root in zip(urls, saved["roots"], strict=True)]
-    return Run(folder, config, datasets, home)
+    return Run(folder, config, _usable(datasets), home)
+
+
+def _usable(datasets: list[DataSet]) -> list[DataSet]:
+    """Refuse data of which something was taken down since; a run that has begun cannot go on without it."""
+    for dataset in datasets:
+        check_not_taken_down(dataset)
+    return datasets
 
 
 def newest_checkpoint(folder: Path) -> tuple[int, dict[str, Any]] | None:

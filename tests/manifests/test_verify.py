@@ -132,7 +132,7 @@ def set_cell(table, column, row, value):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("group", 5, "{'group': 5}, expected {'group': 1}"),
+        ("group", 5, "expected {'key': '5a5a5a5a-000000005'"),
         ("view", 1, "{'view': 1}, expected {'view': 0}"),
         ("key", "5a5a5a5a-000000002", "{'key': '5a5a5a5a-000000002'}, expected"),
         ("shard", 3, "{'shard': 3}, expected {'shard': 0}"),

@@ -93,7 +93,7 @@ def test_publishing_again_after_a_kill_completes_what_is_missing(tmp_path):
     store = Store.open(tmp_path / "data")
     version = newest(store)
     before = {name: store.get_bytes(name) for name, _ in store.list()}
-    assert set(before) == {"dataset.json", "README.md", "shards.txt", "croissant.json"}
+    assert set(before) == {"dataset.json", "README.md", "shards.txt", "wids.json", "croissant.json"}
     for name in before:
         store.delete(name)
     publish(store, version)

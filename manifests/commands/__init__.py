@@ -1,0 +1,1 @@
+"""The commands of `python -m manifests` that share, join and show data sets."""
