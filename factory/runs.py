@@ -42,6 +42,12 @@ class RunLog:
         """Note that all pixels of a shard are made."""
         self._note("rendered", attempt, {**facts, "at_s": time.time()})
 
+    def stalled(self, shard: int, stacks: bytes) -> str:
+        """Keep the stacks of a worker that stalls; returns where they are."""
+        name = f"runs/{self.run_id}/stalls/{shard:06d}-{uuid.uuid4().hex[:12]}.txt"
+        self.store.put_bytes(stacks, name)
+        return f"the stacks of its threads are in {name}"
+
     def summary(self, facts: dict[str, Any]) -> None:
         """Write how the whole run went."""
         self.store.put_bytes(canonical_json(facts), f"runs/{self.run_id}/summary.json")
