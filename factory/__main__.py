@@ -316,5 +316,10 @@ def clean(
     print(f"{'would remove' if dry_run else 'removed'} {len(gone)} objects", file=sys.stderr)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command line under a name that shells can complete."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

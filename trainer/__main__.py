@@ -125,5 +125,10 @@ app.command()(inversion)
 app.command()(semi_supervised)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command line under a name that shells can complete."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()
