@@ -19,6 +19,7 @@ class Bench(StrEnum):
     stream = "stream"
     step = "step"
     loss = "loss"
+    job = "job"
 
 
 app = typer.Typer(add_completion=False)

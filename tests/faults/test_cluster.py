@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from tests.faults.raylets import Raylets, raylets
 from tests.faults.test_kills import assert_gone, descendants
 
 ROOT = Path(__file__).parents[2]
-SHARDS = 30
+SHARDS = 60
 LIMIT_S = 400.0
 OPTIONS = ["--start-timeout-s", "120", "--log-json"]
 
@@ -37,6 +39,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 def environment(s3: str) -> dict[str, str]:
     """What every node and driver must know: where the bucket is, and our code."""
     ours = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2}  # else it depends on this user's home
+    ours |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}  # else half a minute
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, **ours, "PYTHONPATH": path}
 
@@ -53,19 +57,40 @@ def recipe(tmp_path: Path) -> Path:
     return recipes.write(tmp_path / "recipe.yaml", sources=[source], groups=4 * SHARDS)
 
 
-def driver(recipe: Path, out: str, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
+@dataclass
+class Driver:
+    """A job's process and what it says."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        whole = [line for line in self.said().splitlines() if line.startswith("{") and line.endswith("}")]
+        return [line for line in map(json.loads, whole) if line["event"] == name]
+
+    def wait_until(self, ready: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + LIMIT_S
+        while not ready():
+            assert self.process.poll() is None, f"ended before {what}: {self.said()[-3000:]}"
+            assert time.monotonic() < end, f"no {what} in {LIMIT_S} s"
+            time.sleep(0.1)
+
+    def root(self) -> str:
+        output, _ = self.process.communicate(timeout=LIMIT_S)
+        assert self.process.returncode == 0, self.said()[-3000:]
+        return output.split()[-1]
+
+
+def start(recipe: Path, out: str, environment: dict[str, str], *options: str) -> Driver:
     command = [sys.executable, "-m", "tests.faults.noise_factory", "render", str(recipe), out, *options]
-    return subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_until(ready: Callable[[], object], process: subprocess.Popen[str], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not ready():
-        assert process.poll() is None, f"ended before {what}: {process.communicate()[1][-3000:]}"
-        assert time.monotonic() < end, f"no {what} in {LIMIT_S} s"
-        time.sleep(0.1)
+    log = recipe.with_name(f"{uuid.uuid4().hex}.log")
+    with log.open("w") as errors:
+        return Driver(
+            subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True), log
+        )
 
 
 def done(url: str) -> int:
@@ -75,49 +100,37 @@ def done(url: str) -> int:
         return 0
 
 
-def lines(errors: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
-
-
-def finished(process: subprocess.Popen[str]) -> tuple[str, list[dict[str, Any]]]:
-    output, errors = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, errors[-3000:]
-    return output.split()[-1], lines(errors)
-
-
 def test_nodes_and_drivers_come_and_go_and_the_root_is_that_of_one_process(
     cluster: Raylets, recipe: Path, s3_url: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    expected, _ = finished(driver(recipe, str(tmp_path / "inline"), environment, "--inline"))
-
-    first = driver(recipe, s3_url, environment, "--address", cluster.address, *OPTIONS)
-    wait_until(lambda: done(s3_url) >= 3, first, "three shards")
+    first = start(recipe, s3_url, environment, "--address", cluster.address, *OPTIONS)
+    first.wait_until(lambda: done(s3_url) >= 3, "three shards")
     Raylets.kill(cluster.nodes[2])
-    at_kill = done(s3_url)
+    first.wait_until(lambda: first.events("worker_lost"), "word of the node's death")
+    ready = len(first.events("worker_ready"))
     cluster.add(2)
-    wait_until(lambda: done(s3_url) >= at_kill + 4, first, "shards after a node was killed and one added")
-    below = descendants(first.pid)
-    first.send_signal(signal.SIGKILL)
-    told = lines(first.communicate(timeout=60)[1])
+    first.wait_until(lambda: len(first.events("worker_ready")) > ready, "a worker on the node that was added")
+    below = descendants(first.process.pid)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait(60)
     assert_gone(below, 120)
-    lost = [line for line in told if line["event"] == "worker_lost"]
-    assert lost
+    lost = first.events("worker_lost")
     assert all(line["was_preempted"] for line in lost), lost  # a node's death is no shard's fault
     before = done(s3_url)
     assert before < SHARDS, "the driver was killed too late to show anything"
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    second = driver(recipe, s3_url, environment | {"HOME": str(elsewhere)}, "--address", cluster.address, *OPTIONS)
-    root, told = finished(second)
-    assert root == expected
-    ended = next(line for line in told if line["event"] == "run_ended")
+    second = start(recipe, s3_url, environment | {"HOME": str(elsewhere)}, "--address", cluster.address, *OPTIONS)
+    root = second.root()
+    assert root == start(recipe, str(tmp_path / "inline"), environment, "--inline").root()
+    (ended,) = second.events("run_ended")
     assert ended["shards"] <= SHARDS - before
     assert not ended["failed"]
 
     status = [sys.executable, "-m", "factory", "status", s3_url, "--json"]
     facts = json.loads(subprocess.run(status, env=environment, check=True, capture_output=True, timeout=120).stdout)
-    assert (facts["shards_done"], facts["root"]) == (SHARDS, expected)
+    assert (facts["shards_done"], facts["root"]) == (SHARDS, root)
     clean = [sys.executable, "-m", "factory", "clean", s3_url]
     subprocess.run(clean, env=environment, check=True, capture_output=True, timeout=120)
     assert orphans(Store.open(s3_url)) == []
@@ -127,28 +140,29 @@ def test_nodes_and_drivers_come_and_go_and_the_root_is_that_of_one_process(
 def test_a_cluster_that_loses_all_its_workers_ends_the_job_in_bounded_time(
     cluster: Raylets, recipe: Path, s3_url: str, environment: dict[str, str]
 ) -> None:
-    process = driver(recipe, s3_url, environment, "--address", cluster.address, "--start-timeout-s", "20")
-    wait_until(lambda: done(s3_url) >= 1, process, "a shard")
+    job = start(recipe, s3_url, environment, "--address", cluster.address, "--start-timeout-s", "30")
+    job.wait_until(lambda: done(s3_url) >= 1, "a shard")
     for node in cluster.nodes[1:]:
         Raylets.kill(node)
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 4
-    assert "no worker ready in 20 s" in errors
+    assert job.process.wait(240) == 4, job.said()
+    assert "no worker ready in 30 s" in job.said()
 
 
-def test_a_node_that_is_told_to_leave_finishes_what_it_began_and_gets_no_more(
+def test_workers_that_are_told_to_leave_finish_what_they_began_and_others_do_the_rest(
     cluster: Raylets, recipe: Path, s3_url: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    process = driver(recipe, s3_url, environment, "--address", cluster.address, *OPTIONS)
-    wait_until(lambda: done(s3_url) >= 2, process, "two shards")
+    job = start(recipe, s3_url, environment, "--address", cluster.address, *OPTIONS)
+    job.wait_until(lambda: done(s3_url) >= 2, "two shards")
     workers = [pid for pid in descendants(cluster.nodes[1].pid) if b"ray::" in cmdline(pid)]
     assert workers
     for pid in workers:
         os.kill(pid, signal.SIGTERM)
-    root, told = finished(process)
-    assert [line for line in told if line["event"] == "worker_leaves"]
-    assert not next(line for line in told if line["event"] == "run_ended")["failed"]
-    assert root == finished(driver(recipe, str(tmp_path / "inline"), environment, "--inline"))[0]
+    root = job.root()
+    assert len(job.events("worker_leaves")) >= 1
+    (ended,) = job.events("run_ended")
+    assert not ended["failed"]
+    assert set(ended["retries_by_cause"]) <= {"went away"}
+    assert root == start(recipe, str(tmp_path / "inline"), environment, "--inline").root()
 
 
 def cmdline(pid: int) -> bytes:
