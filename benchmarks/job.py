@@ -1,6 +1,6 @@
 """What a job costs by itself: its workers must stay busy, its driver must not grow with the shards.
 
-Generators sleep in place of computing, so what is measured is all that is around them, on real Ray actors. Each part runs
+Generators sleep in place of computing, so what is measured is all that is around them, on real actors. Each part runs
 in a process of its own. Rows are goals over what was measured, so that 1 and more is reached, as everywhere in a bench.
 """
 
@@ -22,6 +22,7 @@ from benchmarks.pairs import Row
 
 if TYPE_CHECKING:
     from factory.generators.protocol import Rendered, ViewRequest
+    from factory.views.protocol import LatentSpace
 
 ROOT = Path(__file__).parents[1]
 SHARDS = int(os.environ.get("VIEWMILL_BENCH_SHARDS", "10000"))
@@ -64,7 +65,8 @@ def _child(which: str) -> dict[str, float]:
 class Sleeper:
     """A generator that takes its time and returns noise of the view's seed."""
 
-    name, licence, space = "sleeper", "none", None
+    name, licence = "sleeper", "none"
+    space: LatentSpace | None = None
 
     def __init__(self, batch_s: float) -> None:
         self._batch_s = batch_s
@@ -110,7 +112,7 @@ def run(folder: str, batch_s: float, **shape: int) -> tuple[Any, dict[str, Any],
             self._numerics = {"device": "none"}
             return self._numerics
 
-    crew.Workshop = Bedroom  # type: ignore[misc]
+    vars(crew)["Workshop"] = Bedroom
     what = {"sources": [{"model": "builtin:emoji-diffusion"}], "prompts": {"texts": ["a cat"]}}
     recipe = Recipe.model_validate({"name": "sleep", "views": 1, **what, **shape})
     work, memory = job.begin(recipe, folder, job.Options(workers=GPUS)), list[int]()

@@ -23,7 +23,9 @@ from manifests.commit import CommitRecord
 DEPTH = 2
 PULSE_S = 5.0  # a worker tells how it is at least so often
 STAFF_EVERY_S = 5.0
-NODE_DIED = "its node has died"  # as Ray words it
+NODE_DIED = "node has died"  # as Ray words it
+DOUBT_S = 120.0  # in which Ray finds out whether it was the worker or its node
+ASK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class Hand:
     is_leaving: bool = False
     pulse: Any = None  # the answer that is awaited
     asked_at_s: float = 0.0
+    doubted_at_s: float | None = None  # its connection broke, and Ray does not know yet what died
 
 
 class RayCrew:
@@ -236,16 +239,18 @@ class RayCrew:
         done = ray.wait(awaited, num_returns=1, timeout=timeout_s)[0] if awaited else []
         if done:  # and what else is there by now
             done = ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]
-        events: list[Event] = []
+        events: list[Event | None] = []
         for answer in done:
             if answer in self._tasks:
                 events.append(self._settled(answer))
             elif answer in self._pulses:
                 events.append(self._told(answer))
         gone, self._gone = self._gone, []
-        return [*events, *gone, *self._silent()]
+        self._ask_the_doubtful()
+        found = [event for event in events if event is not None]
+        return [*found, *gone, *self._silent()]
 
-    def _settled(self, task: Any) -> Event:
+    def _settled(self, task: Any) -> Event | None:
         import ray
 
         worker, shard = self._tasks[task]
@@ -276,7 +281,7 @@ class RayCrew:
         hand.pulse, hand.asked_at_s = hand.actor.pulse.remote(PULSE_S), time.monotonic()
         self._pulses[hand.pulse] = worker
 
-    def _told(self, answer: Any) -> Event:
+    def _told(self, answer: Any) -> Event | None:
         import ray
 
         worker = self._pulses.pop(answer)
@@ -284,6 +289,8 @@ class RayCrew:
             pulse: Pulse = ray.get(answer)
         except ray.exceptions.RayError as error:
             return self._lost(worker, error)
+        if self._hands[worker].doubted_at_s is not None:
+            return self._lost(worker, "its connection broke, and what it held is not known")
         if pulse.state == "stalled":
             return self._lost(worker, pulse.detail)
         if pulse.state == "leaving":  # it is not asked again
@@ -299,15 +306,38 @@ class RayCrew:
         limit_s = PULSE_S + self._assignment.stall_s + 2 * ALARM_AFTER_S
         late = time.monotonic() - limit_s
         silent = [w for w, h in self._hands.items() if h.is_ready and h.pulse in self._pulses and h.asked_at_s < late]
-        return [self._lost(worker, f"no answer in {limit_s:.0f} s") for worker in silent]
+        lost = [self._lost(worker, f"no answer in {limit_s:.0f} s") for worker in silent]
+        return [event for event in lost if event is not None]
 
-    def _lost(self, worker: int, error: BaseException | str) -> Lost:
-        """Forget all that a dead actor held; one that only seems dead must free its slot."""
-        hand = self._dismiss(worker)
+    def _lost(self, worker: int, error: BaseException | str) -> Lost | None:
+        """Forget all that a dead actor held; one that only seems dead must free its slot. None: it is not known yet."""
+        import ray
+
+        hand, now = self._hands[worker], time.monotonic()
+        if isinstance(error, ray.exceptions.ActorUnavailableError):
+            hand.doubted_at_s = hand.doubted_at_s or now
+            hand.is_ready, hand.asked_at_s = False, now
+            self._forget(worker)
+            if now - hand.doubted_at_s < DOUBT_S:
+                return None
+        self._dismiss(worker)
         text = str(error)
         reason = next((line.strip() for line in text.splitlines()[::-1] if line.strip()), type(error).__name__)
-        went = hand.is_leaving or bool(getattr(error, "preempted", False)) or NODE_DIED in text
+        went = (
+            hand.is_leaving
+            or isinstance(error, ray.exceptions.ActorUnavailableError)
+            or bool(getattr(error, "preempted", False))
+            or NODE_DIED in text
+        )
         return Lost(worker, tuple(hand.shards), went, reason)
+
+    def _ask_the_doubtful(self) -> None:
+        """Call again those whose connection broke: they answer, or Ray has found out what died."""
+        for worker, hand in self._hands.items():
+            is_due = time.monotonic() - hand.asked_at_s > ASK_AGAIN_S
+            if hand.doubted_at_s is not None and hand.pulse not in self._pulses and is_due:
+                hand.pulse = hand.actor.pulse.remote(0.0)
+                self._pulses[hand.pulse] = worker
 
     def _let_go(self, worker: int, why: str) -> None:
         self._dismiss(worker)
@@ -319,11 +349,15 @@ class RayCrew:
         hand = self._hands.pop(worker)
         with suppress(ray.exceptions.RayError):
             ray.kill(hand.actor)
-        for task in [task for task, (holder, _) in self._tasks.items() if holder == worker]:
-            del self._tasks[task]
-        self._pulses.pop(hand.pulse, None)
+        self._forget(worker, hand)
         self._staffed_at_s = 0.0  # at once
         return hand
+
+    def _forget(self, worker: int, hand: Hand | None = None) -> None:
+        """Await no answer of a worker any more."""
+        for task in [task for task, (holder, _) in self._tasks.items() if holder == worker]:
+            del self._tasks[task]
+        self._pulses.pop((hand or self._hands[worker]).pulse, None)
 
     def close(self) -> None:
         """Kill the actors, and stop Ray if this job started it."""

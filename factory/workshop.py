@@ -98,14 +98,16 @@ class Workshop:
             attempt = self._log.begun(plan.index)
             log(self._assignment.logs_json, "shard_begun", self._told(plan, attempt))
             with self._watchdog.watching(plan.index):
-                groups = self._draw(plan, attempt)
+                groups, facts = self._draw(plan)
+        self._log.rendered(attempt, facts)
+        log(self._assignment.logs_json, "shard_rendered", {**self._told(plan, attempt), **facts})
         with self._watchdog.watching(plan.index):
             record = self._commit(plan, groups)
         self._watchdog.put_bytes += record.shard.size + record.rows.size
         log(self._assignment.logs_json, "shard_put", {**self._told(plan, attempt), "bytes": record.shard.size})
         return record
 
-    def _draw(self, plan: ShardPlan, attempt: str) -> list[Group]:
+    def _draw(self, plan: ShardPlan) -> tuple[list[Group], dict[str, Any]]:
         begun, known, watchdog = time.monotonic(), self._assignment, self._watchdog
 
         def beat(images: int, seconds: float, queued: int) -> None:
@@ -119,9 +121,7 @@ class Workshop:
         groups = draw_shard(plan, bench)
         images = sum(len(group.views) for group in groups)
         facts = {"shard": plan.index, "images": images, "seconds": time.monotonic() - begun, **vars(bench.timings)}
-        self._log.rendered(attempt, facts)
-        log(known.logs_json, "shard_rendered", {**self._told(plan, attempt), **facts})
-        return groups
+        return groups, facts
 
     def _told(self, plan: ShardPlan, attempt: str) -> dict[str, Any]:
         known = self._assignment
