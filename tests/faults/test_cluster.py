@@ -28,7 +28,7 @@ from tests.faults.raylets import Raylets, raylets
 from tests.faults.test_kills import assert_gone, descendants
 
 ROOT = Path(__file__).parents[2]
-SHARDS = 60
+SHARDS = 160
 LIMIT_S = 400.0
 OPTIONS = ["--start-timeout-s", "120", "--log-json"]
 
@@ -104,7 +104,7 @@ def test_nodes_and_drivers_come_and_go_and_the_root_is_that_of_one_process(
     cluster: Raylets, recipe: Path, s3_url: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     first = start(recipe, s3_url, environment, "--address", cluster.address, *OPTIONS)
-    first.wait_until(lambda: done(s3_url) >= 3, "three shards")
+    first.wait_until(lambda: len(first.events("worker_ready")) == 4, "workers on both nodes")
     Raylets.kill(cluster.nodes[2])
     first.wait_until(lambda: first.events("worker_lost"), "word of the node's death")
     ready = len(first.events("worker_ready"))
@@ -152,7 +152,7 @@ def test_workers_that_are_told_to_leave_finish_what_they_began_and_others_do_the
     cluster: Raylets, recipe: Path, s3_url: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     job = start(recipe, s3_url, environment, "--address", cluster.address, *OPTIONS)
-    job.wait_until(lambda: done(s3_url) >= 2, "two shards")
+    job.wait_until(lambda: len(job.events("worker_ready")) == 4, "workers on both nodes")
     workers = [pid for pid in descendants(cluster.nodes[1].pid) if b"ray::" in cmdline(pid)]
     assert workers
     for pid in workers:
