@@ -89,6 +89,9 @@ class Crew(Protocol):
     def is_busy(self) -> bool:
         """Say whether anybody holds a shard."""
 
+    def shortage(self) -> str:
+        """Say what a worker needs and what is there, for when none comes."""
+
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Give a shard to a worker."""
 
@@ -122,6 +125,10 @@ class InlineCrew:
     def is_busy(self) -> bool:
         """Say whether a thread runs."""
         return bool(self._futures)
+
+    def shortage(self) -> str:
+        """Say nothing: the worker is there."""
+        return ""
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Start a shard in a thread."""
@@ -182,7 +189,7 @@ class RayCrew:
         self._pulses: dict[Any, int] = {}
         self._next_worker, self._staffed_at_s = 0, 0.0
         self._gone: list[Event] = []  # whoever left in peace
-        if workers is None:
+        if workers is None and address is None:  # to a cluster that is joined, nodes may still come
             for pool in open_shards:
                 worker_count(cluster_resources(), self._options[pool])
         self.staff(open_shards)
@@ -223,6 +230,10 @@ class RayCrew:
     def is_busy(self) -> bool:
         """Say whether any actor holds a shard."""
         return any(hand.shards for hand in self._hands.values())
+
+    def shortage(self) -> str:
+        """Say what an actor of each pool asks for, and what the cluster has."""
+        return f"one needs {' or '.join(map(str, self._options))}, the cluster has {cluster_resources()}"
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Send a shard's plan to an actor."""
