@@ -162,7 +162,7 @@ def run(job: Job, *, progress: Progress | None = None, telemetry: Telemetry | No
     """
     log = RunLog(job.store, new_run_id())
     telemetry = telemetry or Telemetry()
-    ledger = Ledger(job.missing, depth=DEPTH, pool_of=_pools(job.stream.recipe))
+    ledger = Ledger(job.missing, depth=DEPTH, pool_of=_pools(job))
     telemetry.begin(log.run_id, shards=job.shards, missing=len(ledger.open))
     crew = hire(job, log, ledger)
     try:
@@ -183,9 +183,12 @@ def run(job: Job, *, progress: Progress | None = None, telemetry: Telemetry | No
     return facts
 
 
-def _pools(recipe: Recipe) -> Callable[[int], int]:
-    """Say which workers can draw a shard: those of its source, where shards have one."""
-    return (lambda shard: 0) if recipe.mix == "groups" else (lambda shard: source_of_shard(recipe, shard))
+def _pools(job: Job) -> Callable[[int], int]:
+    """Say which workers can draw a shard: those of its source where shards have one, but for the one inline worker."""
+    recipe = job.stream.recipe
+    if job.options.inline or recipe.mix == "groups":
+        return lambda shard: 0
+    return lambda shard: source_of_shard(recipe, shard)
 
 
 def hire(job: Job, log: RunLog, ledger: Ledger) -> Crew:
@@ -232,9 +235,7 @@ def _work(job: Job, crew: Crew, ledger: Ledger, stop: Stop, progress: Progress, 
         if crew.held():
             manned_at_s = time.monotonic()
         elif time.monotonic() - manned_at_s > limit_s:
-            raise JobError(
-                f"no worker ready in {limit_s:.0f} s: is the cluster busy, or gone? The same command goes on"
-            )
+            raise JobError(f"no worker ready in {limit_s:.0f} s ({crew.shortage()}); the same command goes on")
 
 
 def _hand_out(job: Job, crew: Crew, ledger: Ledger) -> None:

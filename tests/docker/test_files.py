@@ -16,6 +16,9 @@ import pytest
 import typer
 import yaml
 
+from factory.recipe import load_recipe
+from trainer.config import load_config
+
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 TOOLS = Path(sys.executable).parent
@@ -144,6 +147,10 @@ def test_every_command_names_options_that_exist() -> None:
         app = typer.main.get_command(__import__(f"{module}.__main__", fromlist=["app"]).app)
         known = {option for parameter in app.commands[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, (module, name)
+        changes = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+        preset = words[0]
+        if not preset.startswith("$"):
+            {"factory": load_recipe, "trainer": load_config}[module](preset, changes)
 
 
 def test_compose_services_have_no_more_rights_than_they_need() -> None:

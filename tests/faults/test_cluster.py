@@ -48,7 +48,9 @@ def environment(s3: str) -> dict[str, str]:
 @pytest.fixture
 def cluster(environment: dict[str, str]) -> Iterator[Raylets]:
     with tempfile.TemporaryDirectory(prefix="vmr-", ignore_cleanup_errors=True) as folder:  # Ray's sockets: short paths
-        yield from raylets(Path(folder), environment, [0, 2, 2])
+        for cluster in raylets(Path(folder), environment, [0, 2, 2]):
+            yield cluster
+            print(cluster.said())  # shown where a test fails
 
 
 @pytest.fixture
