@@ -153,6 +153,7 @@ if __name__ == "__main__":
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by itself Ray lets its workers starve beside whatever else runs
     with tempfile.TemporaryDirectory(prefix="vmb-", ignore_cleanup_errors=True) as ray_folder:
         ray.init(num_cpus=GPUS, num_gpus=GPUS, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
         result = {"busy": busy, "many": many}[sys.argv[1]](sys.argv[2])

@@ -42,14 +42,24 @@ class Raylets:
         words = role if port else [f"--address={self.address}"]
         own = [f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--node-ip-address=127.0.0.1"]
         command = [*RAY, "start", "--block", "--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
-        log = (self.folder / f"node-{len(self.nodes)}.log").open("wb")
-        node = subprocess.Popen(
-            [*command, *words, *own], env=dict(self.environment), stdout=log, stderr=log, start_new_session=True
-        )
+        log = self.folder / f"node-{len(self.nodes)}.log"
+        with log.open("wb") as said:
+            node = subprocess.Popen(
+                [*command, *words, *own], env=dict(self.environment), stdout=said, stderr=said, start_new_session=True
+            )
         self.nodes.append(node)
+        self._wait_for_start(node, log)
         if port:
             self._wait_for_head(node)
         return node
+
+    def _wait_for_start(self, node: subprocess.Popen[bytes], log: Path, limit_s: float = 120.0) -> None:
+        """Let nodes begin one by one: of one machine they share a folder, and a list of their ports in it."""
+        end = time.monotonic() + limit_s
+        while "Ray runtime started" not in log.read_text():
+            assert node.poll() is None, self.said()
+            assert time.monotonic() < end, self.said()
+            time.sleep(0.2)
 
     def _wait_for_head(self, node: subprocess.Popen[bytes], limit_s: float = 120.0) -> None:
         """Ask as a healthcheck does: a port that is open is no head yet, and nodes that come too soon give up."""
