@@ -20,6 +20,7 @@ class Bench(StrEnum):
     step = "step"
     loss = "loss"
     share = "share"
+    job = "job"
 
 
 app = typer.Typer(add_completion=False)
@@ -30,7 +31,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for results.json")] = Path("out/bench"),
     only: Annotated[list[Bench] | None, typer.Option(help="one of the benches; default: all")] = None,
 ) -> None:
-    """Measure rendering, streaming, the training step and the loss beside the bare way to do it, and sharing."""
+    """Measure rendering, streaming, the training step and the loss beside the bare way to do it, sharing, the job."""
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for bench in only or Bench:

@@ -31,7 +31,7 @@ def measure(out: Path) -> list[Row]:
     generator = open_generator(recipe.sources[0], threads=1)
     segment = Segment(stream_id="", first_group=0, groups=GROUPS, groups_per_shard=GROUPS, first_shard=0)
     plan = plan_shard(recipe, subjects_of(recipe, None, [()]), segment, 0)
-    bench = Bench(recipe, [generator], [generator.fingerprint()])
+    bench = Bench(recipe, {0: generator}, [generator.fingerprint()])
     network = generator.network  # type: ignore[attr-defined]
     latents = torch.randn(GROUPS * VIEWS, network.z_dim)
 

@@ -41,6 +41,7 @@ Source = Annotated[str, typer.Argument(metavar="RECIPE", help="a .yaml file, a p
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key, as in seed=7")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
 Data = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
+Metrics = Annotated[str | None, typer.Option(help="for Prometheus: a port, HOST:PORT, or a file ending in .prom")]
 Price = Annotated[float | None, typer.Option(min=0, help="price of one worker (a GPU) for an hour")]
 
 
@@ -103,6 +104,15 @@ def render(
     workers: Annotated[int | None, typer.Option(min=1, help="Ray actors; else one a GPU or CPU slot")] = None,
     gpus_per_worker: Annotated[float, typer.Option(min=0.01, help="share of a GPU that one actor takes")] = 1.0,
     accept_numerics: Annotated[bool, typer.Option("--accept-numerics", help="resume on other software")] = False,
+    runtime_env: Annotated[Path | None, typer.Option(parser=local_path, help="Ray runtime environment, YAML")] = None,
+    start_timeout_s: Annotated[float, typer.Option(min=1, help="how long to wait while no worker is there")] = 600.0,
+    stall_s: Annotated[
+        float, typer.Option(min=1, help="a worker without a sign of life for so long is ended")
+    ] = 1800.0,
+    max_quarantined: Annotated[float, typer.Option(min=0, max=1, help="stop if a larger share is refused")] = 0.5,
+    price_per_hour: Price = None,
+    metrics: Metrics = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="a JSON line a happening, here and in workers")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved recipe and stop")] = False,
     changes: Changes = None,
 ) -> None:
@@ -116,16 +126,54 @@ def render(
     if dry_run or limit:
         _look_first(recipe, out, limit)
         return
-    options = job.Options(inline, address, workers, gpus_per_worker, accept_numerics)
+    options = job.Options(
+        inline,
+        address,
+        workers,
+        gpus_per_worker,
+        accept_numerics,
+        runtime_env=_environment(runtime_env),
+        start_timeout_s=start_timeout_s,
+        stall_s=stall_s,
+        max_quarantined=max_quarantined,
+        price_per_hour=price_per_hour,
+        logs_json=log_json,
+    )
+    telemetry = _telemetry(metrics, log_json, price_per_hour)
     work = job.begin(recipe, out, options)
     if work.missing:
         done = sum(record.groups for record in work.records.values()) * recipe.views
         total = sum(segment.groups for segment in work.segments) * recipe.views
-        with show_progress(total, done) as progress:
-            job.run(work, progress=progress)
+        with show_progress(total, done, is_wanted=not log_json) as progress:
+            job.run(work, progress=progress, telemetry=telemetry)
     root = job.finish(work)
     _tell_refused(work)
     print(root)
+
+
+def _environment(path: Path | None) -> dict[str, Any] | None:
+    """Read a Ray runtime environment."""
+    if path is None:
+        return None
+    import yaml
+
+    from manifests.settings import read_text
+
+    try:
+        environment = yaml.safe_load(read_text(path, "the runtime environment"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(environment, dict):
+        raise UserError(f"{path}: a runtime environment is a mapping, such as env_vars: {{HF_TOKEN: …}}")
+    return environment
+
+
+def _telemetry(metrics: str | None, log_json: bool, price_per_hour: float | None) -> Any:
+    from factory.metrics import FactoryMetrics
+    from factory.telemetry import Telemetry
+
+    exported = FactoryMetrics(metrics) if metrics else None
+    return Telemetry(metrics=exported, logs_json=log_json, price_per_hour=price_per_hour)
 
 
 def _count(groups: str | None, out: str) -> int | None:
@@ -150,11 +198,26 @@ def _look_first(recipe: Any, out: str, limit: int | None) -> None:
     stream = resolve(recipe)
     if limit is None or path is None:
         resolved = stream.recipe.model_dump(mode="json")
-        print(json.dumps({"stream_id": stream.stream_id, "recipe": resolved, "identity": stream.identity}, indent=2))
+        facts = {"stream_id": stream.stream_id, "left": _left(stream, out), "recipe": resolved}
+        print(json.dumps({**facts, "identity": stream.identity}, indent=2))
         return
     from factory.contact_sheet import contact_sheet
 
     print(contact_sheet(stream, limit, path))
+
+
+def _left(stream: Any, out: str) -> dict[str, int]:
+    """Count what a run would render: all, or what the folder lacks; refuses another recipe's folder as it would."""
+    from factory.job import existing
+    from factory.resolve import check_same_recipe
+    from manifests.commit import winners
+
+    folder, recipe = existing(out), stream.recipe
+    if folder:
+        check_same_recipe(folder, stream)
+    done = sum(record.groups for record in winners(folder, stream.stream_id).values()) if folder else 0
+    left = max(0, recipe.groups - done)
+    return {"groups": left, "images": left * recipe.views, "shards": -(-left // recipe.groups_per_shard)}
 
 
 def _sheet_path(out: str) -> Path:
@@ -240,6 +303,26 @@ def status(
 
 
 @app.command()
+def retry(
+    out: Data,
+    reason: Annotated[str, typer.Option(help="why views were quarantined: nan, blank, flagged, …")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be drawn again")] = False,
+) -> None:
+    """Forget unpublished shards with views quarantined for a reason; the render command then draws them again."""
+    from factory.retry import retry as forget
+    from manifests.store import Store
+
+    done = forget(Store.open(out), reason, dry_run=dry_run)
+    for name in done.forgotten:
+        print(printable(name))
+    print(
+        f"{'would forget' if dry_run else 'forgot'} {len(done.forgotten)} shards, {done.views} views", file=sys.stderr
+    )
+    if done.kept_shards:
+        print(f"{done.kept_shards} shards are published and stay: render into another folder", file=sys.stderr)
+
+
+@app.command()
 def clean(
     out: Data, dry_run: Annotated[bool, typer.Option("--dry-run", help="only name what would go")] = False
 ) -> None:
@@ -253,5 +336,10 @@ def clean(
     print(f"{'would remove' if dry_run else 'removed'} {len(gone)} objects", file=sys.stderr)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command line under a name that shells can complete."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,7 @@ def contact_sheet(stream: Stream, groups: int, path: Path) -> Path:
     try:
         drawn = draw_shard(
             plan_shard(recipe, stream.subjects, segment, 0),
-            Bench(recipe, generators, stream.fingerprints, stream.learned()),
+            Bench(recipe, dict(enumerate(generators)), stream.fingerprints, stream.learned()),
         )
     finally:
         for generator in generators:

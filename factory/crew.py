@@ -1,29 +1,31 @@
 """Who renders: a crew of one in this process, or Ray actors. Both run the same Workshop and report the same events.
 
 Each worker owns whole shards; pixels never leave it. A worker may hold two shards: one is put while the next is drawn.
+Actors come and go with the cluster's nodes; one that is about to go, or that shows no sign of life, is replaced.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from factory.cluster import cluster_resources, dashboard_url, pool_options, share_out, start_ray, worker_count
 from factory.plan import ShardPlan
+from factory.watchdog import ALARM_AFTER_S, Pulse
 from factory.workshop import Assignment, Workshop
 from manifests.commit import CommitRecord
-from manifests.errors import UserError
 
 DEPTH = 2
-START_TIMEOUT_S = 300.0
-CONNECT_TIMEOUT_S = 10.0
-OBJECT_STORE_BYTES = 100 << 20  # plans and records only; pixels never pass through it
+PULSE_S = 5.0  # a worker tells how it is at least so often
+STAFF_EVERY_S = 5.0
+NODE_DIED = "node has died"  # as Ray words it
+DOUBT_S = 120.0  # in which Ray finds out whether it was the worker or its node
+ASK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,36 @@ class Lost:
     reason: str
 
 
-Event = Ready | Finished | Failed | Lost
+@dataclass(frozen=True)
+class Told:
+    """A worker told how it is."""
+
+    worker: int
+    pulse: Pulse
+
+
+Event = Ready | Finished | Failed | Lost | Told
 
 
 class Crew(Protocol):
     """Workers that take shards and report events."""
 
+    dashboard_url: str  # where Ray shows them, if it does
+
+    def staff(self, open_shards: Mapping[int, int]) -> None:
+        """Start and end workers to fit the unfinished shards of each pool and what the cluster has."""
+
     def held(self) -> Mapping[int, Sequence[int]]:
-        """Return, for each worker that is ready, the shards that it holds."""
+        """Return, for each worker that may be given shards, those that it holds."""
+
+    def pool(self, worker: int) -> int:
+        """Return which shards a worker can draw."""
+
+    def is_busy(self) -> bool:
+        """Say whether anybody holds a shard."""
+
+    def shortage(self) -> str:
+        """Say what a worker needs and what is there, for when none comes."""
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Give a shard to a worker."""
@@ -83,15 +107,32 @@ class Crew(Protocol):
 class InlineCrew:
     """One worker in this process, for debugging and small machines: no Ray at all."""
 
+    dashboard_url = ""
+
     def __init__(self, assignment: Assignment) -> None:
-        self._workshop = Workshop(assignment)
+        self._workshop = Workshop(replace(assignment, pool=None))
         self._pool = ThreadPoolExecutor(DEPTH, thread_name_prefix="render")
         self._futures: dict[Future[CommitRecord], int] = {}
         self._events: list[Event] = [Ready(0, self._workshop.open())]
 
+    def staff(self, open_shards: Mapping[int, int]) -> None:
+        """Leave the one worker alone."""
+
     def held(self) -> Mapping[int, Sequence[int]]:
         """Return the shards that the one worker holds."""
         return {0: list(self._futures.values())}
+
+    def pool(self, worker: int) -> int:
+        """Draw from the one pool that there is."""
+        return 0
+
+    def is_busy(self) -> bool:
+        """Say whether a thread runs."""
+        return bool(self._futures)
+
+    def shortage(self) -> str:
+        """Say nothing: the worker is there."""
+        return ""
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Start a shard in a thread."""
@@ -102,7 +143,7 @@ class InlineCrew:
         events, self._events = self._events, []
         if not events and self._futures:
             done, _ = wait_for_futures(self._futures, timeout_s, FIRST_COMPLETED)
-            events = [self._ended(future) for future in done]
+            events = [self._ended(future) for future in done] + [Told(0, self._workshop.pulse(0.0))]
         return events
 
     def _ended(self, future: Future[CommitRecord]) -> Event:
@@ -116,160 +157,227 @@ class InlineCrew:
         self._workshop.close()
 
 
+@dataclass
+class Hand:
+    """One actor: what it is given and when it last told how it is."""
+
+    actor: Any
+    pool: int
+    shards: list[int]
+    is_ready: bool = False
+    is_leaving: bool = False
+    pulse: Any = None  # the answer that is awaited
+    asked_at_s: float = 0.0
+    doubted_at_s: float | None = None  # its connection broke, and Ray does not know yet what died
+
+
 class RayCrew:
-    """Ray actors, one per slot; a dead one is replaced."""
+    """Ray actors, as many as fit or as were asked for; they are replaced as they and their nodes go."""
 
     def __init__(
-        self, assignment: Assignment, *, address: str | None, workers: int | None, most: int, gpus_per_worker: float
+        self,
+        assignment: Assignment,
+        *,
+        address: str | None,
+        workers: int | None,
+        open_shards: Mapping[int, int],
+        gpus_per_worker: float,
+        runtime_env: dict[str, Any] | None = None,
     ) -> None:
         self._stop_ray = start_ray(address, assignment.recipe.threads * (workers or 1))
-        self._assignment = assignment
-        self._options = worker_options(_resources(), assignment.recipe, gpus_per_worker)
-        count = min(most, workers or worker_count(_resources(), self._options))
-        self._actors: dict[int, Any] = {}
-        self._tasks: dict[
-            Any, tuple[int, int | None]
-        ] = {}  # what Ray will report -> (worker, shard or None while loading)
-        self._ready: set[int] = set()
-        for worker in range(count):
-            self._start(worker)
+        self.dashboard_url = dashboard_url()
+        self._assignment, self._workers = assignment, workers
+        self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
+        self._options = pool_options(cluster_resources(), assignment.recipe, gpus_per_worker)
+        self._hands: dict[int, Hand] = {}
+        self._tasks: dict[Any, tuple[int, int | None]] = {}  # what Ray will report -> (worker, shard; None: loading)
+        self._pulses: dict[Any, int] = {}
+        self._next_worker, self._staffed_at_s = 0, 0.0
+        self._gone: list[Event] = []  # whoever left in peace
+        if workers is None and address is None:  # to a cluster that is joined, nodes may still come
+            for pool in open_shards:
+                worker_count(cluster_resources(), self._options[pool])
+        self.staff(open_shards)
 
-    def _start(self, worker: int) -> None:
+    def staff(self, open_shards: Mapping[int, int]) -> None:
+        """Bring the number of actors to what is left to do and what the cluster has now."""
+        now = time.monotonic()
+        if self._staffed_at_s and now - self._staffed_at_s < STAFF_EVERY_S:
+            return
+        self._staffed_at_s = now
+        for worker in [w for w, hand in self._hands.items() if not open_shards.get(hand.pool) and not hand.shards]:
+            self._let_go(worker, "nothing is left for it")
+        wanted = share_out(cluster_resources(), self._options, open_shards, self._workers)
+        for pool, count in enumerate(wanted):
+            there = sum(hand.pool == pool and not hand.is_leaving for hand in self._hands.values())
+            room = count - there if self._workers is None else min(count - there, self._workers - len(self._hands))
+            for _ in range(room):
+                self._start(pool)
+
+    def _start(self, pool: int) -> None:
         import ray
 
-        self._ready.discard(worker)
-        remote = ray.remote(Workshop).options(max_concurrency=DEPTH, max_restarts=0, **self._options)
-        self._actors[worker] = remote.remote(self._assignment)
-        self._tasks[self._actors[worker].open.remote()] = (worker, None)
+        worker, self._next_worker = self._next_worker, self._next_worker + 1
+        known = replace(self._assignment, pool=pool if len(self._options) > 1 else None, worker=worker)
+        options = {**self._options[pool], **self._runtime_env}
+        remote = ray.remote(Workshop).options(max_concurrency=DEPTH + 1, max_restarts=0, **options)
+        self._hands[worker] = Hand(remote.remote(known, is_alone=True), pool, [])
+        self._tasks[self._hands[worker].actor.open.remote()] = (worker, None)
 
     def held(self) -> Mapping[int, Sequence[int]]:
-        """Return, for each actor that has loaded its generators, the shards that it holds."""
-        tasks = self._tasks.values()
-        return {w: [s for worker, s in tasks if worker == w and s is not None] for w in sorted(self._ready)}
+        """Return what each actor holds that has loaded its generators and is to stay."""
+        return {w: hand.shards for w, hand in self._hands.items() if hand.is_ready and not hand.is_leaving}
+
+    def pool(self, worker: int) -> int:
+        """Return an actor's pool."""
+        return self._hands[worker].pool
+
+    def is_busy(self) -> bool:
+        """Say whether any actor holds a shard."""
+        return any(hand.shards for hand in self._hands.values())
+
+    def shortage(self) -> str:
+        """Say what an actor of each pool asks for, and what the cluster has."""
+        return f"one needs {' or '.join(map(str, self._options))}, the cluster has {cluster_resources()}"
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Send a shard's plan to an actor."""
-        self._tasks[self._actors[worker].render.remote(plan)] = (worker, plan.index)
+        self._hands[worker].shards.append(plan.index)
+        self._tasks[self._hands[worker].actor.render.remote(plan)] = (worker, plan.index)
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Wait for an actor to answer or die."""
         import ray
 
-        done, _ = ray.wait(list(self._tasks), num_returns=1, timeout=timeout_s)
-        return [event for task in done if task in self._tasks for event in [self._settled(task)]]
+        awaited = [*self._tasks, *self._pulses]
+        if not awaited:
+            time.sleep(timeout_s)
+        done = ray.wait(awaited, num_returns=1, timeout=timeout_s)[0] if awaited else []
+        if done:  # and what else is there by now
+            done = ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]
+        events: list[Event | None] = []
+        for answer in done:
+            if answer in self._tasks:
+                events.append(self._settled(answer))
+            elif answer in self._pulses:
+                events.append(self._told(answer))
+        gone, self._gone = self._gone, []
+        self._ask_the_doubtful()
+        found = [event for event in events if event is not None]
+        return [*found, *gone, *self._silent()]
 
-    def _settled(self, task: Any) -> Event:
+    def _settled(self, task: Any) -> Event | None:
         import ray
 
         worker, shard = self._tasks[task]
         try:
             answer = ray.get(task)
         except ray.exceptions.RayTaskError as error:
-            del self._tasks[task]
+            self._over(task)
             return Failed(worker, shard, error.cause if isinstance(error.cause, BaseException) else error)
         except ray.exceptions.RayError as error:
             return self._lost(worker, error)
-        del self._tasks[task]
+        self._over(task)
         if shard is not None:
             return Finished(worker, answer)
-        self._ready.add(worker)
+        self._hands[worker].is_ready = True
+        self._ask(worker)
         return Ready(worker, answer)
 
-    def _lost(self, worker: int, error: BaseException) -> Lost:
-        """Forget all that a dead actor held and start another; one that only seems dead must free its slot."""
+    def _over(self, task: Any) -> None:
+        worker, shard = self._tasks.pop(task)
+        hand = self._hands[worker]
+        if shard is not None:
+            hand.shards.remove(shard)
+        if hand.is_leaving and not hand.shards:
+            self._let_go(worker, "it left")
+
+    def _ask(self, worker: int) -> None:
+        hand = self._hands[worker]
+        hand.pulse, hand.asked_at_s = hand.actor.pulse.remote(PULSE_S), time.monotonic()
+        self._pulses[hand.pulse] = worker
+
+    def _told(self, answer: Any) -> Event | None:
         import ray
 
+        worker = self._pulses.pop(answer)
+        try:
+            pulse: Pulse = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            return self._lost(worker, error)
+        if self._hands[worker].doubted_at_s is not None:
+            return self._lost(worker, "its connection broke, and what it held is not known")
+        if pulse.state == "stalled":
+            return self._lost(worker, pulse.detail)
+        if pulse.state == "leaving":  # it is not asked again
+            self._hands[worker].is_leaving = True
+            if not self._hands[worker].shards:
+                self._let_go(worker, pulse.detail)
+        else:
+            self._ask(worker)
+        return Told(worker, pulse)
+
+    def _silent(self) -> list[Event]:
+        """Give up actors that do not even tell that they stall."""
+        limit_s = PULSE_S + self._assignment.stall_s + 2 * ALARM_AFTER_S
+        late = time.monotonic() - limit_s
+        silent = [w for w, h in self._hands.items() if h.is_ready and h.pulse in self._pulses and h.asked_at_s < late]
+        lost = [self._lost(worker, f"no answer in {limit_s:.0f} s") for worker in silent]
+        return [event for event in lost if event is not None]
+
+    def _lost(self, worker: int, error: BaseException | str) -> Lost | None:
+        """Forget all that a dead actor held; one that only seems dead must free its slot. None: it is not known yet."""
+        import ray
+
+        hand, now = self._hands[worker], time.monotonic()
+        if isinstance(error, ray.exceptions.ActorUnavailableError):
+            hand.doubted_at_s = hand.doubted_at_s or now
+            hand.is_ready, hand.asked_at_s = False, now
+            self._forget(worker)
+            if now - hand.doubted_at_s < DOUBT_S:
+                return None
+        self._dismiss(worker)
+        text = str(error)
+        reason = next((line.strip() for line in text.splitlines()[::-1] if line.strip()), type(error).__name__)
+        went = (
+            hand.is_leaving
+            or isinstance(error, ray.exceptions.ActorUnavailableError)
+            or bool(getattr(error, "preempted", False))
+            or NODE_DIED in text
+        )
+        return Lost(worker, tuple(hand.shards), went, reason)
+
+    def _ask_the_doubtful(self) -> None:
+        """Call again those whose connection broke: they answer, or Ray has found out what died."""
+        for worker, hand in self._hands.items():
+            is_due = time.monotonic() - hand.asked_at_s > ASK_AGAIN_S
+            if hand.doubted_at_s is not None and hand.pulse not in self._pulses and is_due:
+                hand.pulse = hand.actor.pulse.remote(0.0)
+                self._pulses[hand.pulse] = worker
+
+    def _let_go(self, worker: int, why: str) -> None:
+        self._dismiss(worker)
+        self._gone.append(Lost(worker, (), was_preempted=True, reason=why))
+
+    def _dismiss(self, worker: int) -> Hand:
+        import ray
+
+        hand = self._hands.pop(worker)
         with suppress(ray.exceptions.RayError):
-            ray.kill(self._actors[worker])
-        tasks = [task for task, (holder, _) in self._tasks.items() if holder == worker]
-        shards = [self._tasks.pop(task)[1] for task in tasks]
-        self._start(worker)
-        reason = next((line.strip() for line in str(error).splitlines()[::-1] if line.strip()), type(error).__name__)
-        preempted = bool(getattr(error, "preempted", False))
-        return Lost(worker, tuple(shard for shard in shards if shard is not None), preempted, reason)
+            ray.kill(hand.actor)
+        self._forget(worker, hand)
+        self._staffed_at_s = 0.0  # at once
+        return hand
+
+    def _forget(self, worker: int, hand: Hand | None = None) -> None:
+        """Await no answer of a worker any more."""
+        for task in [task for task, (holder, _) in self._tasks.items() if holder == worker]:
+            del self._tasks[task]
+        self._pulses.pop((hand or self._hands[worker]).pulse, None)
 
     def close(self) -> None:
         """Kill the actors, and stop Ray if this job started it."""
-        import ray
-
-        for actor in self._actors.values():
-            ray.kill(actor)
+        for worker in list(self._hands):
+            with suppress(Exception):  # a cluster that is gone has none
+                self._dismiss(worker)
         self._stop_ray()
-
-
-def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
-    """Join a cluster, or start one of this machine's own; returns what ends that, and leaves alone what was there.
-
-    Raises: UserError when there is no cluster to reach.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return lambda: None
-    if address:
-        _check_reachable(address)
-    folder = tempfile.TemporaryDirectory(prefix="vm-", ignore_cleanup_errors=True)
-
-    def stop() -> None:
-        ray.shutdown()
-        folder.cleanup()
-
-    for is_last in (False, True):  # on a busy machine Ray's own processes may miss their deadline once
-        try:
-            ray.init(**_ray_options(address, cpus, folder.name), log_to_driver=False, logging_level="ERROR")
-            break
-        except Exception as error:  # Ray raises whatever its transport does
-            ray.shutdown()
-            if is_last or address:
-                told = next(iter(str(error).splitlines()), type(error).__name__)
-                where = address or "this machine"
-                raise UserError(f"Ray on {where} cannot be reached or started: {told}; --inline needs none") from error
-    return stop
-
-
-def _check_reachable(address: str) -> None:
-    """Knock before Ray does, which goes on knocking for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        if address != "auto":
-            raise UserError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
-        return
-    try:
-        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"Ray on {address} cannot be reached: {error}; --inline needs none") from error
-
-
-def _ray_options(address: str | None, cpus: int, folder: str) -> dict[str, Any]:
-    """Say how to start Ray; the folder's name is short, since Ray's socket paths lie below it (107 characters)."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address:
-        return {"address": address}
-    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    return {"address": "local", "num_cpus": max(cpus, os.cpu_count() or 1), "_temp_dir": folder, **own}
-
-
-def _resources() -> dict[str, float]:
-    import ray
-
-    return dict(ray.cluster_resources())
-
-
-def worker_options(resources: Mapping[str, float], recipe: Any, gpus_per_worker: float) -> dict[str, float]:
-    """Say what one actor asks for: a GPU or its fraction where there are any, else as many CPUs as threads."""
-    wants_gpu = recipe.device == "auto" or recipe.device.startswith("cuda")
-    if wants_gpu and resources.get("GPU", 0) > 0:
-        return {"num_gpus": gpus_per_worker, "num_cpus": 1}
-    return {"num_cpus": recipe.threads}
-
-
-def worker_count(resources: Mapping[str, float], options: Mapping[str, float]) -> int:
-    """Count the actors that fit.
-
-    Raises: UserError when not one does.
-    """
-    names = {"num_gpus": "GPU", "num_cpus": "CPU"}
-    fits = [int(resources.get(names[key], 0) // amount) for key, amount in options.items() if amount]
-    if not fits or min(fits) < 1:
-        raise UserError(f"no worker fits: one needs {dict(options)}, the cluster has {dict(resources)}")
-    return min(fits)

@@ -104,7 +104,7 @@ def measure(stream: Stream, *, batches: int = 2) -> float:
     assert isinstance(recipe.batch, int)
     device = pick_device(recipe.device)
     generators = [open_generator(source, device=device, threads=recipe.threads) for source in recipe.sources]
-    bench = Bench(recipe, generators, stream.fingerprints, stream.learned())
+    bench = Bench(recipe, dict(enumerate(generators)), stream.fingerprints, stream.learned())
     groups = _first_groups(recipe, stream.subjects)
     wanted = [bench.request(group, view, 0) for group in groups for view in range(recipe.views)]
     cut = cut_batches(wanted, bench.key, recipe.batch)

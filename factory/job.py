@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from factory import numerics
-from factory.crew import DEPTH, START_TIMEOUT_S, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
+from factory.breaker import is_tripped, quarantined_fraction
+from factory.crew import DEPTH, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
 from factory.encode import extension
 from factory.ledger import Ledger
 from factory.patience import PatientStore
-from factory.plan import plan_shard
+from factory.plan import plan_shard, source_of_shard
 from factory.recipe import Recipe
 from factory.resolve import Stream, check_still_claimed, claim, resolve
 from factory.runs import RunLog, new_run_id
 from factory.segments import Segment, extend, segment_of
 from factory.stop import Stop, stop_signals
+from factory.telemetry import Telemetry
+from factory.watchdog import STALL_S, LeavingError
 from factory.workshop import Assignment, scratch_folder
 from manifests.commit import CommitRecord, winners
 from manifests.errors import StoreError, UserError
@@ -36,6 +39,10 @@ class JobError(UserError):
     """Shards were given up; the others are rendered, and running the same command again tries these once more."""
 
     exit_code = 4
+
+
+class QuarantineError(JobError):
+    """So much was refused that going on would only cost money; what is rendered is safe."""
 
 
 class StoppedError(UserError):
@@ -54,6 +61,12 @@ class Options:
     gpus_per_worker: float = 1.0
     accept_numerics: bool = False
     drain_s: float = 120.0
+    runtime_env: dict[str, Any] | None = None
+    start_timeout_s: float = 600.0  # without a worker
+    stall_s: float = STALL_S
+    max_quarantined: float = 0.5  # of the views of a run
+    price_per_hour: float | None = None  # of a worker
+    logs_json: bool = False
 
 
 @dataclass
@@ -66,7 +79,6 @@ class Job:
     records: dict[int, CommitRecord]
     options: Options
     seen_numerics: list[dict[str, str]] = field(default_factory=list)
-    ready_at_s: float | None = None  # when the first worker had loaded its generators
 
     @property
     def shards(self) -> int:
@@ -144,25 +156,28 @@ def licence_of(licences: list[str]) -> str | None:
     return licences[0] if len(licences) == 1 and licences[0] != "unknown" else None
 
 
-def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
+def run(job: Job, *, progress: Progress | None = None, telemetry: Telemetry | None = None) -> dict[str, Any]:
     """Render every missing shard; returns the run's summary.
 
     Raises: UserError for what no retry mends; StoreError where the store stays down; JobError where shards were given
-    up; StoppedError after a signal.
+    up or too much was refused; StoppedError after a signal.
     """
     log = RunLog(job.store, new_run_id())
-    ledger = Ledger(job.missing, depth=DEPTH)
-    begun = time.monotonic()
-    crew = hire(job, log)
+    telemetry = telemetry or Telemetry()
+    ledger = Ledger(job.missing, depth=DEPTH, pool_of=_pools(job))
+    telemetry.begin(log.run_id, shards=job.shards, missing=len(ledger.open))
+    crew = hire(job, log, ledger)
+    telemetry.reached(crew.dashboard_url)
     try:
         with stop_signals() as stop:
-            _work(job, crew, ledger, stop, progress or (lambda record: None))
+            _work(job, crew, ledger, stop, progress or (lambda record: None), telemetry)
     finally:
-        facts = summary(job, ledger, begun, time.monotonic())
+        facts = summary(job, ledger, telemetry)
         crew.close()
         with suppress(UserError, OSError):  # a full disk has its own error already
             log.summary(facts)
             _sweep(job.store)
+        telemetry.end(facts)
     if stop.requested and ledger.open:
         done = f"{len(job.records)} of {job.shards} shards"
         raise StoppedError(f"stopped with {done} done; run the same command again to go on")
@@ -171,8 +186,17 @@ def run(job: Job, *, progress: Progress | None = None) -> dict[str, Any]:
     return facts
 
 
-def hire(job: Job, log: RunLog) -> Crew:
+def _pools(job: Job) -> Callable[[int], int]:
+    """Say which workers can draw a shard: those of its source where shards have one, but for the one inline worker."""
+    recipe = job.stream.recipe
+    if job.options.inline or recipe.mix == "groups":
+        return lambda shard: 0
+    return lambda shard: source_of_shard(recipe, shard)
+
+
+def hire(job: Job, log: RunLog, ledger: Ledger) -> Crew:
     """Start the workers that the options ask for."""
+    options = job.options
     assignment = Assignment(
         job.stream.recipe,
         job.store.url,
@@ -180,44 +204,52 @@ def hire(job: Job, log: RunLog) -> Crew:
         job.stream.fingerprints,
         job.stream.subjects.extra_types,
         job.stream.learned(),
+        stall_s=options.stall_s,
+        logs_json=options.logs_json,
     )
-    options = job.options
     if options.inline:
         return InlineCrew(assignment)
     return RayCrew(
         assignment,
         address=options.address,
         workers=options.workers,
-        most=len(job.missing),
+        open_shards=ledger.open_in,
         gpus_per_worker=options.gpus_per_worker,
+        runtime_env=options.runtime_env,
     )
 
 
-def _work(job: Job, crew: Crew, ledger: Ledger, stop: Stop, progress: Progress) -> None:
+def _work(job: Job, crew: Crew, ledger: Ledger, stop: Stop, progress: Progress, telemetry: Telemetry) -> None:
     """Hand out shards and take in what becomes of them, until all are settled or the job must stop."""
-    began, any_ready = time.monotonic(), False
+    manned_at_s, limit_s = time.monotonic(), job.options.start_timeout_s
     while ledger.open:
-        held = crew.held()
-        if stop.requested and (not any(held.values()) or stop.is_overdue(job.options.drain_s)):
+        if stop.requested and (not crew.is_busy() or stop.is_overdue(job.options.drain_s)):
             return
         if not stop.requested:
+            crew.staff(ledger.open_in)
             _hand_out(job, crew, ledger)
         for event in crew.wait(0.5):
-            any_ready = any_ready or isinstance(event, Ready)
+            telemetry.take(event)
             _settle(job, ledger, event, progress)
+        telemetry.count(ledger, crew)
+        _check_quarantined(job, ledger, telemetry)
         if ledger.is_hopeless:
             raise JobError(_failures(ledger))
-        if not any_ready and time.monotonic() - began > START_TIMEOUT_S:
-            raise UserError(f"no worker ready in {START_TIMEOUT_S:.0f} s: is the cluster busy? --inline needs none")
+        if crew.held():
+            manned_at_s = time.monotonic()
+        elif time.monotonic() - manned_at_s > limit_s:
+            raise JobError(f"no worker ready in {limit_s:.0f} s ({crew.shortage()}); the same command goes on")
 
 
 def _hand_out(job: Job, crew: Crew, ledger: Ledger) -> None:
+    recipe, now_s = job.stream.recipe, time.monotonic()
     for _ in range(DEPTH):  # one each first, so that no worker holds two while another holds none
         for worker, held in crew.held().items():
-            shard = ledger.next(held)
+            if len(held) >= DEPTH:
+                continue
+            shard = ledger.next(held, pool=crew.pool(worker), now_s=now_s)
             if shard is not None:
-                plan = plan_shard(job.stream.recipe, job.stream.subjects, segment_of(job.segments, shard), shard)
-                crew.hand(worker, plan)
+                crew.hand(worker, plan_shard(recipe, job.stream.subjects, segment_of(job.segments, shard), shard))
 
 
 def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
@@ -226,17 +258,21 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
             if not job.options.accept_numerics:
                 known = [*(record.numerics for record in job.records.values()), *job.seen_numerics]
                 numerics.check_same(known, here, job.store.url)
-            job.seen_numerics.append(here)
-            job.ready_at_s = job.ready_at_s or time.monotonic()
+            if here not in job.seen_numerics:
+                job.seen_numerics.append(here)
         case Finished(record=record):
             check_still_claimed(job.store, job.stream)
-            ledger.finish(record.index)
-            job.records[record.index] = record
-            progress(record)
+            is_first = record.index not in ledger.done
+            ledger.finish(record.index, time.monotonic())
+            job.records[record.index] = record if is_first else _winner(job.records[record.index], record)
+            if is_first:
+                progress(record)
+        case Failed(shard=int(shard), error=LeavingError() as error):
+            ledger.give_back(shard, str(error))
         case Failed(error=error) if event.shard is None or isinstance(error, UserError):
             raise error
         case Failed(shard=int(shard), error=error):
-            ledger.strike(shard, f"{type(error).__name__}: {error}".splitlines()[0])
+            ledger.strike(shard, f"{type(error).__name__}: {error}".splitlines()[0], type(error).__name__)
             if isinstance(error, StoreError) and shard in ledger.failed:
                 raise error  # the store is down: no other shard would fare better
         case Lost(shards=shards, was_preempted=was_preempted, reason=reason):
@@ -244,23 +280,39 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
                 ledger.loading_deaths.append(reason)
             for shard in shards:
                 if was_preempted:
-                    ledger.give_back(shard)
+                    ledger.give_back(shard, reason)
                 else:
-                    ledger.strike(shard, f"its worker died: {reason}")
+                    ledger.strike(shard, f"its worker died: {reason}", "its worker died")
 
 
-def summary(job: Job, ledger: Ledger, begun_s: float, ended_s: float) -> dict[str, Any]:
+def _winner(one: CommitRecord, other: CommitRecord) -> CommitRecord:
+    """Choose among twins as every reader of the folder does."""
+    return min(one, other, key=lambda record: record.object_name())
+
+
+def _check_quarantined(job: Job, ledger: Ledger, telemetry: Telemetry) -> None:
+    limit = job.options.max_quarantined
+    if is_tripped(telemetry.views, limit):
+        share = quarantined_fraction(telemetry.views)
+        raise QuarantineError(
+            f"{share:.0%} of {sum(telemetry.views.values())} views were refused, more than --max-quarantined {limit:g};"
+            f" `factory status {job.store.url}` says why; mend it, let `factory retry` forget those shards, go on"
+        )
+
+
+def summary(job: Job, ledger: Ledger, telemetry: Telemetry) -> dict[str, Any]:
     """Say how a run went; the rate leaves out the time until the first worker had loaded its generators."""
     records = [job.records[shard] for shard in sorted(ledger.done)]
     images = sum(sum(record.views.values()) for record in records)
-    ready_s = job.ready_at_s or ended_s
     return {
         "images": images,
-        "start_s": ready_s - begun_s,
-        "seconds": ended_s - ready_s,
-        "images_per_s": images / (ended_s - ready_s) if ended_s > ready_s else 0.0,
+        **telemetry.costs(images, job.options.price_per_hour),
         "shards": len(records),
-        "retries": ledger.retries,
+        "bytes": sum(record.shard.size + record.rows.size for record in records),
+        "views": dict(telemetry.views),
+        "retries": sum(ledger.retries.values()),
+        "retries_by_cause": dict(ledger.retries),
+        "twins": ledger.twins,
         "failed": {str(shard): reason for shard, reason in ledger.failed.items()},
         "numerics": job.seen_numerics[0] if job.seen_numerics else {},
     }

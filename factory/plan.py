@@ -52,13 +52,13 @@ class Batch:
 def plan_shard(recipe: Recipe, subjects: Subjects, segment: Segment, index: int) -> ShardPlan:
     """Plan one shard of a segment."""
     first, count = segment.span(index)
-    groups = tuple(plan_group(recipe, subjects, group) for group in range(first, first + count))
+    groups = tuple(plan_group(recipe, subjects, group, index) for group in range(first, first + count))
     return ShardPlan(segment.stream_id, index, first, groups)
 
 
-def plan_group(recipe: Recipe, subjects: Subjects, group: int) -> GroupPlan:
-    """Plan one group, of the seed and its number alone."""
-    source = choose_source(recipe, group)
+def plan_group(recipe: Recipe, subjects: Subjects, group: int, shard: int = 0) -> GroupPlan:
+    """Plan one group, of the seed and its number alone; where shards have one source each, of the shard's too."""
+    source = choose_source(recipe, group) if recipe.mix == "groups" else source_of_shard(recipe, shard)
     row = subjects.row(recipe, source, group)
     if row.guidance_scale is not None:
         return GroupPlan(group, source, row, (row.guidance_scale,) * recipe.views)
@@ -73,10 +73,19 @@ def plan_group(recipe: Recipe, subjects: Subjects, group: int) -> GroupPlan:
 
 def choose_source(recipe: Recipe, group: int) -> int:
     """Draw the source of a group by weight."""
+    return _drawn_source(recipe, group, "source")
+
+
+def source_of_shard(recipe: Recipe, shard: int) -> int:
+    """Draw the source of a whole shard by weight."""
+    return _drawn_source(recipe, shard, "source of a shard")
+
+
+def _drawn_source(recipe: Recipe, number: int, purpose: str) -> int:
     if len(recipe.sources) == 1:
         return 0
     cumulative = list(itertools.accumulate(source.weight for source in recipe.sources))
-    draw = float(seeds.uniform(seeds.group_seed(recipe.seed, group), "source", 1)[0]) * cumulative[-1]
+    draw = float(seeds.uniform(seeds.group_seed(recipe.seed, number), purpose, 1)[0]) * cumulative[-1]
     return min(bisect.bisect_right(cumulative, draw), len(cumulative) - 1)
 
 

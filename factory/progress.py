@@ -16,8 +16,11 @@ LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def show_progress(images: int, done: int) -> Iterator[Callable[[CommitRecord], None]]:
+def show_progress(images: int, done: int, *, is_wanted: bool = True) -> Iterator[Callable[[CommitRecord], None]]:
     """Yield what to call with each finished shard; `done` of `images` were there before."""
+    if not is_wanted:
+        yield lambda record: None
+        return
     if not sys.stderr.isatty():
         yield Lines(images, done)
         return

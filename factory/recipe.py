@@ -53,6 +53,9 @@ class Recipe(BaseModel):
     views: int = Field(ge=1, le=100, description="images of each group")
     groups_per_shard: int = Field(default=64, ge=1, le=100_000, description="in one tar: the unit of work and retries")
     sources: tuple[AnySource, ...] = Field(min_length=1, description="generators, which share out the groups")
+    mix: Literal["groups", "shards"] = Field(
+        default="groups", description="what the sources share out; each that has whole shards has workers of its own"
+    )
     prompts: PromptConfig | None = Field(default=None, description="what to draw, for sources that read")
     strategy: AnyStrategy = Field(default=Independent(), description="what makes images views of one thing")
     encode: EncodeConfig = Field(default=EncodeConfig.model_validate({}), description="how an image becomes a file")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,15 +58,16 @@ class Bench:
     """What a shard is made with: a recipe, its loaded generators, and the names of their weights."""
 
     recipe: Recipe
-    generators: Sequence[Generator]
+    generators: Mapping[int, Generator]  # by number of the source
     fingerprints: Sequence[dict[str, str]]
     learned: Learned | None = None  # steps that the strategy goes by
     timings: Timings = field(default_factory=Timings)
+    beat: Callable[[int, float, int], None] = lambda images, seconds, queued: None  # after each batch
 
     @cached_property
-    def drawers(self) -> list[Drawer]:
+    def drawers(self) -> dict[int, Drawer]:
         """Return the strategy, opened on each generator's space."""
-        return [self.recipe.strategy.open(generator.space, self.learned) for generator in self.generators]
+        return {n: self.recipe.strategy.open(one.space, self.learned) for n, one in self.generators.items()}
 
     def realism(self, pixels: np.ndarray) -> np.ndarray | None:
         """Score images by the recipe's probe, where it has one: float32 [n]."""
@@ -113,7 +114,7 @@ def _batch_size(recipe: Recipe) -> int:
 
 def _prepare(wanted: Sequence[tuple[int, ViewRequest]], bench: Bench) -> None:
     begun = time.monotonic()
-    for number, generator in enumerate(bench.generators):
+    for number, generator in bench.generators.items():
         prompts = [(one.prompt, one.negative_prompt) for source, one in wanted if source == number]
         if prompts:
             generator.prepare(list(dict.fromkeys(prompts)))
@@ -130,8 +131,10 @@ def _pipeline(batches: Sequence[Batch], first_index: int, bench: Bench, encoder:
     for index, batch in enumerate(batches, first_index):
         begun = time.monotonic()
         rendered = render_batch(bench.generators[batch.source], batch)
-        bench.timings.generate_s += time.monotonic() - begun
+        seconds = time.monotonic() - begun
+        bench.timings.generate_s += seconds
         bench.timings.attempts += len(batch.requests)
+        bench.beat(len(batch.requests), seconds, len(waiting))
         waiting.append(encoder.submit(_finish, batch, index, rendered, bench))
         if len(waiting) > QUEUE_BATCHES:
             yield from waiting.popleft().result()

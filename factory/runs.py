@@ -11,11 +11,14 @@ import os
 import socket
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from manifests.canonical import canonical_json
 from manifests.store import Store
+
+READS_AT_ONCE = 16
 
 
 def new_run_id() -> str:
@@ -42,6 +45,12 @@ class RunLog:
         """Note that all pixels of a shard are made."""
         self._note("rendered", attempt, {**facts, "at_s": time.time()})
 
+    def stalled(self, shard: int, stacks: bytes) -> str:
+        """Keep the stacks of a worker that stalls; returns where they are."""
+        name = f"runs/{self.run_id}/stalls/{shard:06d}-{uuid.uuid4().hex[:12]}.txt"
+        self.store.put_bytes(stacks, name)
+        return f"the stacks of its threads are in {name}"
+
     def summary(self, facts: dict[str, Any]) -> None:
         """Write how the whole run went."""
         self.store.put_bytes(canonical_json(facts), f"runs/{self.run_id}/summary.json")
@@ -65,7 +74,9 @@ def read_runs(store: Store) -> RunFacts:
     """Count and time the shard attempts of all runs; the rate is that of the newest run."""
     names = [name.removeprefix("runs/attempts/") for name, _ in store.list("runs/attempts")]
     finished = [name for name in names if name.endswith(".rendered.json")]
-    rendered = [(name.split(".")[0], json.loads(store.get_bytes(f"runs/attempts/{name}"))) for name in finished]
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:  # in a bucket each takes its time
+        read = list(pool.map(lambda name: json.loads(store.get_bytes(f"runs/attempts/{name}")), finished))
+    rendered = [(name.split(".")[0], facts) for name, facts in zip(finished, read, strict=True)]
     last_run = max((run for run, _ in rendered), default="")
     newest = [facts for run, facts in rendered if run == last_run]
     elapsed_s = max((f["at_s"] for f in newest), default=0.0) - min(

@@ -11,16 +11,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from factory.generators.protocol import Generator
+from factory.logs import log
 from factory.patience import PatientStore
 from factory.plan import ShardPlan
-from factory.recipe import Recipe
+from factory.recipe import AnySource, Recipe
 from factory.render import Bench, draw_shard
 from factory.runs import RunLog
 from factory.walks.file import Learned
+from factory.watchdog import STALL_S, LeavingError, Pulse, Watchdog
 from manifests.commit import CommitRecord, Group, commit_shard
 from manifests.errors import UserError
 from manifests.store import Store
@@ -36,16 +39,29 @@ class Assignment:
     fingerprints: list[dict[str, str]]
     extra_types: dict[str, pa.DataType] = field(default_factory=dict)
     learned: Learned | None = None  # the steps that the strategy goes by
+    pool: int | None = None  # the source whose shards this worker draws; None: all
+    worker: int = 0
+    stall_s: float = STALL_S
+    logs_json: bool = False
 
 
 class Workshop:
     """A process's loaded generators and its way to the store; renders the shards that it is handed."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, *, is_alone: bool = False) -> None:
         self._assignment = assignment
         self._gate = threading.Lock()  # the device draws one shard at a time
         self._generators: list[Generator] = []
         self._numerics: dict[str, str] = {}
+        self._watchdog = Watchdog(assignment.stall_s, has_alarm=is_alone)
+        if is_alone:  # a process of its own
+            self._watchdog.listen()
+
+    @property
+    def _sources(self) -> dict[int, AnySource]:
+        """Return the sources that this worker draws, by number."""
+        pool, sources = self._assignment.pool, self._assignment.recipe.sources
+        return dict(enumerate(sources)) if pool is None else {pool: sources[pool]}
 
     def open(self) -> dict[str, str]:
         """Load the generators; returns the numerics of this process."""
@@ -59,30 +75,61 @@ class Workshop:
         device = pick_device(recipe.device)
         self._store = PatientStore.open(self._assignment.url)
         self._log = RunLog(self._store, self._assignment.run_id)
-        self._generators = [open_generator(s, device=device, threads=recipe.threads) for s in recipe.sources]
+        sources = self._sources.values()
+        self._generators = [open_generator(source, device=device, threads=recipe.threads) for source in sources]
         self._check_weights()
         self._numerics = numerics(device, recipe.encode)
         return self._numerics
 
     def _check_weights(self) -> None:
         found = [generator.fingerprint() for generator in self._generators]
-        sources, expected_ones = self._assignment.recipe.sources, self._assignment.fingerprints
-        for source, here, expected in zip(sources, found, expected_ones, strict=True):
-            if here != expected:
+        for (number, source), here in zip(self._sources.items(), found, strict=True):
+            if here != self._assignment.fingerprints[number]:
                 raise UserError(f"{source.model}: not the recipe's weights; give every worker the same files")
 
     def render(self, plan: ShardPlan) -> CommitRecord:
-        """Render one shard and commit it."""
+        """Render one shard and commit it.
+
+        Raises: LeavingError, with nothing begun, where this worker has to go.
+        """
         with self._gate:
+            if why := self._watchdog.leaving:
+                raise LeavingError(f"shard {plan.index:06d} is handed back: {why}")
             attempt = self._log.begun(plan.index)
-            begun = time.monotonic()
-            known = self._assignment
-            bench = Bench(known.recipe, self._generators, known.fingerprints, known.learned)
-            groups = draw_shard(plan, bench)
-            images = sum(len(group.views) for group in groups)
-            seconds = time.monotonic() - begun
-        self._log.rendered(attempt, {"shard": plan.index, "images": images, "seconds": seconds, **vars(bench.timings)})
-        return self._commit(plan, groups)
+            log(self._assignment.logs_json, "shard_begun", self._told(plan, attempt))
+            with self._watchdog.watching(plan.index):
+                groups, facts = self._draw(plan)
+        self._log.rendered(attempt, facts)
+        log(self._assignment.logs_json, "shard_rendered", {**self._told(plan, attempt), **facts})
+        with self._watchdog.watching(plan.index):
+            record = self._commit(plan, groups)
+        self._watchdog.put_bytes += record.shard.size + record.rows.size
+        log(self._assignment.logs_json, "shard_put", {**self._told(plan, attempt), "bytes": record.shard.size})
+        return record
+
+    def _draw(self, plan: ShardPlan) -> tuple[list[Group], dict[str, Any]]:
+        begun, known, watchdog = time.monotonic(), self._assignment, self._watchdog
+
+        def beat(images: int, seconds: float, queued: int) -> None:
+            watchdog.beat(plan.index)
+            watchdog.images += images
+            watchdog.generate_s += seconds
+            watchdog.queued_batches = queued
+
+        generators = dict(zip(self._sources, self._generators, strict=True))
+        bench = Bench(known.recipe, generators, known.fingerprints, known.learned, beat=beat)
+        groups = draw_shard(plan, bench)
+        images = sum(len(group.views) for group in groups)
+        facts = {"shard": plan.index, "images": images, "seconds": time.monotonic() - begun, **vars(bench.timings)}
+        return groups, facts
+
+    def _told(self, plan: ShardPlan, attempt: str) -> dict[str, Any]:
+        known = self._assignment
+        return {"run": known.run_id, "worker": known.worker, "shard": plan.index, "attempt": attempt}
+
+    def pulse(self, wait_s: float) -> Pulse:
+        """Wait for something to tell, such as that this worker's node is about to go; at most `wait_s`."""
+        return self._watchdog.pulse(wait_s, self._log.stalled)
 
     def _commit(self, plan: ShardPlan, groups: Sequence[Group]) -> CommitRecord:
         scratch = scratch_folder(self._store)

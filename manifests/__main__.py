@@ -276,5 +276,10 @@ def _print_tenths(what: str, done: int, total: int) -> None:
         print(f"{what}: {done} of {total}", file=sys.stderr)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command line under a name that shells can complete."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

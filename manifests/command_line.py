@@ -13,7 +13,7 @@ from manifests.terminal import printable
 
 def new_app(description: str | None = None) -> typer.Typer:
     """Return a command line without commands."""
-    return typer.Typer(help=description, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    return typer.Typer(help=description, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def run_app(app: Callable[[], object]) -> None:

@@ -57,7 +57,7 @@ def hf_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Start Ray with two CPUs on this machine; jobs in this process use it and leave it running."""
-    from factory.crew import start_ray
+    from factory.cluster import start_ray
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")  # Ray would let its workers starve beside whatever else runs here

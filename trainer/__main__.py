@@ -28,6 +28,12 @@ def pretrain(
         str | None, typer.Option(help="run folder or URL of a bucket's; one that was interrupted goes on")
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Prometheus: a port, HOST:PORT, or a file ending in .prom")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="price of one process (a GPU) for an hour")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole config and stop")] = False,
 ) -> None:
     """Train an encoder. To resume, run the same command again.
@@ -48,7 +54,7 @@ def pretrain(
         check_folder(Path(out))
     from trainer.pretrain import pretrain as train
 
-    if not train(resolved, data, out):
+    if not train(resolved, data, out, metrics=metrics, price_per_hour=price_per_hour):
         print(f"stopped, with a checkpoint in {out}: the same command goes on", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -125,5 +131,10 @@ app.command()(inversion)
 app.command()(semi_supervised)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the command line under a name that shells can complete."""
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

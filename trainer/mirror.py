@@ -70,6 +70,8 @@ class Mirror:
         for name in here:
             self._put_checkpoint(name, with_metrics=name == here[-1])
         self._drop(self._old())
+        for life in sorted((self.folder / "runs").glob("*.json")):
+            self._put(f"runs/{life.name}")
         self._put_encoder()
 
     def _put_checkpoint(self, name: str, *, with_metrics: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
-from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
+from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank, peers_watched
 from trainer.export import export_run
 from trainer.mirror import Mirror, take_up
 from trainer.mixture import mixture
@@ -37,6 +37,7 @@ from trainer.objective_config import TextConfig
 from trainer.objectives.inputs import Inputs
 from trainer.objectives.objective import Report
 from trainer.objectives.reports import effective_rank
+from trainer.outlet import Outlet, RunMetrics
 from trainer.probe import open_probe
 from trainer.run import Run, newest_checkpoint, open_run
 from trainer.sharded import check_wrapped
@@ -48,13 +49,21 @@ from trainer.track import check_installed, tracking
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
+def pretrain(
+    config: RunConfig,
+    urls: Sequence[str],
+    out: str | Path,
+    *,
+    metrics: str | None = None,
+    price_per_hour: float | None = None,
+) -> bool:
     """Train an encoder to the end, or go on with a run; False if a signal ended it early, with a checkpoint.
 
     A run may live in a bucket: it is worked on in a local folder, and put after every save.
 
     Raises: UserError for a config, data or folder that cannot be used or written, or when numbers stay non-finite;
-        ConflictError for another run's folder, and while another process is at work in it.
+        ConflictError for another run's folder, and while another process is at work in it; PeerLostError when another
+        process of this run is gone.
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
     check_installed(config.trackers)
@@ -69,12 +78,22 @@ def pretrain(config: RunConfig, urls: Sequence[str], out: str | Path) -> bool:
     state = TrainingState(config.without_sources() if run.has_checkpoint else config, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
-    with only_writer(run.folder) if accelerator.is_main_process else nullcontext():
-        return begin_or_go_on(run, state, stream, facts, accelerator, mirror)
+    with only_writer(run.folder) if accelerator.is_main_process else nullcontext(), peers_watched():
+        outlet = None
+        if accelerator.is_main_process:
+            shown = RunMetrics(metrics, images=config.images) if metrics else None
+            outlet = Outlet(processes=accelerator.num_processes, metrics=shown, price_per_hour=price_per_hour)
+        return begin_or_go_on(run, state, stream, facts, accelerator, mirror, outlet)
 
 
 def begin_or_go_on(
-    run: Run, state: TrainingState, stream: Stream, facts: DataFacts, accelerator: Accelerator, mirror: Mirror | None
+    run: Run,
+    state: TrainingState,
+    stream: Stream,
+    facts: DataFacts,
+    accelerator: Accelerator,
+    mirror: Mirror | None,
+    outlet: Outlet | None,
 ) -> bool:
     """Train from the run's newest checkpoint, or from nothing, and export what was learned."""
     if (found := newest_checkpoint(run.checkpoints)) is not None:
@@ -83,20 +102,30 @@ def begin_or_go_on(
     stream.start_groups = state.images_seen // run.config.data.views
     if accelerator.is_main_process:
         run.pin(facts)
+    images_from = state.images_seen
     try:
-        is_finished = train(run, state, stream, accelerator, mirror)
+        is_finished = train(run, state, stream, accelerator, mirror, outlet)
     except NonFiniteError as error:
         raise UserError(str(error)) from None
+    finally:
+        if outlet is not None:
+            with suppress(OSError, UserError):  # a full disk has its own error already
+                outlet.close(run.folder, images_from=images_from, images_seen=state.images_seen)
     if is_finished and accelerator.is_main_process:
         export_run(run.folder, run.encoder)
-        if mirror is not None:
-            mirror.push()
+    if mirror is not None and accelerator.is_main_process:
+        mirror.push()
     accelerator.wait_for_everyone()
     return is_finished
 
 
 def train(
-    run: Run, state: TrainingState, stream: Stream, accelerator: Accelerator, mirror: Mirror | None = None
+    run: Run,
+    state: TrainingState,
+    stream: Stream,
+    accelerator: Accelerator,
+    mirror: Mirror | None = None,
+    outlet: Outlet | None = None,
 ) -> bool:
     """Take steps until the run has seen its images, or a signal asks to leave; both end in a checkpoint."""
     config, device = run.config, accelerator.device
@@ -105,7 +134,7 @@ def train(
     check_wrapped(model, state.objective, config)
     probe = open_probe(config, state.images_seen)
     monitor = Monitor(run.metrics, config, images_seen=state.images_seen, is_writer=accelerator.is_main_process)
-    tracked = tracking(run, state.images_seen, is_writer=accelerator.is_main_process)
+    tracked = tracking(run, state.images_seen, is_writer=accelerator.is_main_process, outlet=outlet)
     with StopSignal() as stop, closing(iter(stream)) as batches, closing(monitor), tracked as track:
         while state.images_seen < config.images and not stop.requested_anywhere(device):
             inputs = build_inputs(next(batches), state.objective, config, device)

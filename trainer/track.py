@@ -14,6 +14,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTrack
 
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import UserError
+from trainer.outlet import Outlet
 from trainer.run import Run, read_pinned
 
 PROJECT = "viewmill"
@@ -29,14 +30,14 @@ def check_installed(trackers: Sequence[str]) -> None:
 
 
 @contextmanager
-def tracking(run: Run, images_seen: int, *, is_writer: bool) -> Iterator[Track]:
+def tracking(run: Run, images_seen: int, *, is_writer: bool, outlet: Outlet | None = None) -> Iterator[Track]:
     """Give a function that logs a line by images seen, and close the trackers behind it.
 
     Raises: UserError for a tracker that does not start.
     """
     trackers = [_started(name, run, images_seen) for name in run.config.trackers] if is_writer else []
     try:
-        yield lambda line: _log(trackers, line)
+        yield lambda line: _log(trackers, line, outlet)
     finally:
         for tracker in trackers:
             tracker.finish()
@@ -49,7 +50,9 @@ def named(run: Run) -> tuple[str, str]:
     return f"{run.home.rpartition('/')[2]}-{identity}", identity
 
 
-def _log(trackers: Sequence[GeneralTracker], line: Mapping[str, Any]) -> None:
+def _log(trackers: Sequence[GeneralTracker], line: Mapping[str, Any], outlet: Outlet | None) -> None:
+    if outlet is not None:
+        outlet.write(line)
     values = {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
     step = int(values.pop("images_seen"))
     for tracker in trackers:

@@ -84,7 +84,7 @@ class Diffusion:
         }
 
     def close(self) -> None:
-        on_gpu = self._pipe.device.type == "cuda"
+        on_gpu = self._pipe._execution_device.type == "cuda"
         del self._pipe, self._embeddings
         self.__dict__.pop("_from_images", None)
         if on_gpu:
@@ -121,7 +121,7 @@ class Diffusion:
         noise = first_noise(batch, self._latent_shape)  # [n, C, h, w]
         if self._items.layout.packed:
             noise = self._pipe._pack_latents(noise, *noise.shape)  # [n, (h / 2) * (w / 2), 4 * C]
-        return noise.to(self._pipe.device, getattr(torch, self._source.dtype))
+        return noise.to(self._pipe._execution_device, getattr(torch, self._source.dtype))
 
     def _watch(self, module: torch.nn.Module, inputs: Any, decoded: torch.Tensor) -> None:
         """See each image before it is clamped to [0, 1], which would hide an infinity."""

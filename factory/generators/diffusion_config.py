@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,11 +28,16 @@ class DiffusionSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Where things lie and whose they are: the fingerprint stands for these in a data set's identity.
-    LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "vae", "lora", "licence"})
+    LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "vae", "lora", "licence", "resources", "placement"})
 
     family: Literal["diffusion"] = Field("diffusion", description="kind of generator")
-    model: str = Field(min_length=1, description="a diffusers folder, org/name@commit of the hub, or builtin:name")
+    model: str = Field(
+        min_length=1, description="a diffusers folder or its URL, org/name@commit of the hub, or builtin:name"
+    )
     weight: float = Field(1.0, gt=0, description="share of the groups, relative to the other sources")
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="what a worker that draws it asks Ray for: GPU, CPU and names of your own"
+    )
     licence: str | None = Field(None, description="overrides what the model's card says")
     pipeline: str | None = Field(None, description="class, instead of the one in the folder's model_index.json")
     variant: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$", description="weight files to take, such as fp16")
@@ -50,6 +55,10 @@ class DiffusionSource(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of weights and activations")
     channels_last: bool = Field(False, description="memory layout; faster on some GPUs")
     compile: bool = Field(False, description="compile the denoiser; slow to start, then faster")
+    placement: Literal["device", "balanced", "offload", "offload_layers"] = Field(
+        "device",
+        description="of the weights: on one device, over all GPUs of a worker, or in memory until they are used",
+    )
     resize_px: int | None = Field(None, ge=8, description="shorter side after rendering")
     resize_filter: Literal["lanczos", "bicubic"] = Field("lanczos", description="of resize_px")
 

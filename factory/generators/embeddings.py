@@ -53,7 +53,9 @@ class Embeddings:
         known = inspect.signature(self._pipe.encode_prompt).parameters
         optional = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": False}
         chosen = {name: value for name, value in optional.items() if name in known}
-        result = self._pipe.encode_prompt(prompt=texts, device=self._pipe.device, num_images_per_prompt=1, **chosen)
+        result = self._pipe.encode_prompt(
+            prompt=texts, device=self._pipe._execution_device, num_images_per_prompt=1, **chosen
+        )
         return [result[i].cpu() for i in self._layout.encoded]
 
     def positive(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -72,4 +74,7 @@ class Embeddings:
 
     def _stack(self, names: Sequence[str], rows: list[tuple[torch.Tensor, ...]]) -> dict[str, torch.Tensor]:
         columns = zip(*rows, strict=True)
-        return {name: torch.stack(column).to(self._pipe.device) for name, column in zip(names, columns, strict=True)}
+        return {
+            name: torch.stack(column).to(self._pipe._execution_device)
+            for name, column in zip(names, columns, strict=True)
+        }

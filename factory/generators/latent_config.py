@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -26,11 +26,16 @@ class LatentSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "licence"})
+    LOCATIONS: ClassVar[frozenset[str]] = frozenset({"model", "licence", "resources"})
 
     family: Literal["latent"] = Field(description="kind of generator")
-    model: str = Field(min_length=1, description="a folder with a generator.json, package:name or builtin:name")
+    model: str = Field(
+        min_length=1, description="a folder with a generator.json or its URL, package:name or builtin:name"
+    )
     weight: float = Field(1.0, gt=0, description="share of the groups, relative to the other sources")
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="what a worker that draws it asks Ray for: GPU, CPU and names of your own"
+    )
     licence: str | None = Field(None, description="overrides what generator.json says")
     classes: Classes = Field(Classes.model_validate({}), description="which classes to draw")
     tau: float = Field(1.0, gt=0, le=10, description="scale of the anchors' normal law")

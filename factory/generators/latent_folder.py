@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.generators.latent_config import LatentSource
+from factory.generators.staging import stage
 from factory.generators.weights import file_sha256, read_json
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import UserError
@@ -81,6 +82,8 @@ def _folder(model: str) -> tuple[Path, str | None]:
         from factory.builtin import folder
 
         return folder(model), model
+    if "://" in model:
+        return stage(model).resolve(), None
     path = Path(model).expanduser()
     if path.suffix == ".pkl":
         raise UserError(f"{model}: a pickle could run code; convert it once: python -m factory import {model} FOLDER")

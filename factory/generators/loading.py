@@ -36,9 +36,24 @@ def load_pipeline(source: DiffusionSource, items: Inventory, device: str) -> Any
     pipe.scheduler = make_scheduler(pipe.scheduler.config, items.scheduler, source)
     _add_loras(pipe, source)
     pipe.set_progress_bar_config(disable=True)
-    pipe.to(device)
+    _place(pipe, source, device)
     _tune(getattr(pipe, items.layout.denoiser), pipe.vae, source)
     return pipe
+
+
+def _place(pipe: Any, source: DiffusionSource, device: str) -> None:
+    """Bring the weights to the device, or leave them where parts are fetched from as they are used.
+
+    Raises: UserError where there is no GPU to fetch them to.
+    """
+    if source.placement == "device":
+        pipe.to(device)
+    elif not device.startswith("cuda"):
+        raise UserError(f"{source.model}: placement: {source.placement} needs a GPU, this worker computes on {device}")
+    elif source.placement == "offload":
+        pipe.enable_model_cpu_offload(device=device)
+    elif source.placement == "offload_layers":
+        pipe.enable_sequential_cpu_offload(device=device)
 
 
 def _quiet() -> None:
@@ -51,7 +66,14 @@ def _quiet() -> None:
 def _model(name: str, source: DiffusionSource, items: Inventory, folder: Path) -> Any:
     cls = _model_class(name, source, items)
     variant = source.variant if any(f".{source.variant}" in path.name for path in items.weight_files(name)) else None
-    arguments = {"variant": variant, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    arguments: dict[str, Any] = {
+        "variant": variant,
+        "use_safetensors": True,
+        "local_files_only": True,
+        "output_loading_info": True,
+    }
+    if source.placement == "balanced":  # the library hands the parts out over this worker's GPUs
+        arguments["device_map"] = "balanced"
     try:
         model, report = cls.from_pretrained(folder / name, torch_dtype=getattr(torch, source.dtype), **arguments)
     except LOAD_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Where a model's text points to: a local folder, a hub id at a commit, or what ships with the factory."""
+"""Where a model's text points to: a local folder, one in a bucket, a hub id at a commit, or what ships with us."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from factory.generators.staging import stage
 from manifests.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -30,6 +31,8 @@ def locate(model: str, variant: str | None = None) -> Location:
     """
     if model.startswith("builtin:"):
         return Location(model, _builtin(model.removeprefix("builtin:")))
+    if "://" in model:
+        return Location(None, stage(model).resolve())
     path = Path(model).expanduser()
     if path.is_dir():
         return Location(None, path.resolve())

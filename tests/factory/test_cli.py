@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from factory.__main__ import app
-from factory.crew import start_ray
+from factory.cluster import start_ray
 from manifests import open_dataset
 from manifests.errors import UserError
 from tests.factory import recipes

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from factory import job
-from factory.crew import worker_count, worker_options
+from factory.cluster import worker_count, worker_options
 from factory.job import JobError, Options, StoppedError, begin, finish
 from factory.recipe import Recipe
 from manifests import verify
