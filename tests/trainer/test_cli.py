@@ -189,7 +189,8 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_room(ur
     assert (code, "Traceback" in said) == (2, False), said
     assert said.splitlines()[-1].startswith(f"error: {tmp_path}/run/")
     assert "raise the limit (ulimit -f)" in said.splitlines()[-1]
-    assert [path.name for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()] == left
+    assert [path.name for path in sorted((tmp_path / "run").iterdir()) if path.is_file()] == left
+    assert not list((tmp_path / "run" / "checkpoints").glob("*/DONE"))
     assert run(words)[0] == 0
 
 
