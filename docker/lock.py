@@ -1,6 +1,7 @@
-"""Write docker/*.lock anew: `python docker/lock.py factory trainer`, on Linux with Python 3.11.
+"""Write docker/*.lock anew: `python docker/lock.py factory trainer`, on Linux (x86-64) with Python 3.11.
 
-pip resolves each side within constraints.txt and tells every file's hash; nothing is installed.
+pip resolves each side within constraints.txt and tells every file's hash; nothing is installed. It is isolated, so that
+no index or wheel of this machine's own gets into a lock that others build from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def resolve(side: str) -> dict[str, Any]:
         report = Path(folder) / "report.json"
         words = ["install", "--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
         bounds = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([sys.executable, "-m", "pip", *words, *bounds, *WANTED[side]], check=True)
+        subprocess.run([sys.executable, "-m", "pip", "--isolated", *words, *bounds, *WANTED[side]], check=True)
         found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         return found
 

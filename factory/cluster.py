@@ -113,6 +113,11 @@ def with_resources(usual: Needs, asked: Mapping[str, float]) -> Needs:
     return {**usual, **own, **({"resources": rest} if rest else {})}
 
 
+def actor_options(needs: Needs, runtime_env: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return all that Ray is told of an actor; the environment, which may hold secrets, is no part of its needs."""
+    return {**needs, "runtime_env": dict(runtime_env)} if runtime_env else dict(needs)
+
+
 def needs_of(options: Needs) -> dict[str, float]:
     """Return an actor's options by Ray's names of resources."""
     own = {name: options[option] for option, name in OWN_OPTIONS.items() if options.get(option)}

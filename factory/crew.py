@@ -14,7 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from factory.cluster import cluster_resources, dashboard_url, pool_options, share_out, start_ray, worker_count
+from factory.cluster import (
+    actor_options,
+    cluster_resources,
+    dashboard_url,
+    pool_options,
+    share_out,
+    start_ray,
+    worker_count,
+)
 from factory.plan import ShardPlan
 from factory.watchdog import ALARM_AFTER_S, Pulse
 from factory.workshop import Assignment, Workshop
@@ -187,7 +195,7 @@ class RayCrew:
         self._stop_ray = start_ray(address, assignment.recipe.threads * (workers or 1))
         self.dashboard_url = dashboard_url()
         self._assignment, self._workers = assignment, workers
-        self._runtime_env = {"runtime_env": runtime_env} if runtime_env else {}
+        self._runtime_env = runtime_env
         self._options = pool_options(cluster_resources(), assignment.recipe, gpus_per_worker)
         self._hands: dict[int, Hand] = {}
         self._tasks: dict[Any, tuple[int, int | None]] = {}  # what Ray will report -> (worker, shard; None: loading)
@@ -219,7 +227,7 @@ class RayCrew:
 
         worker, self._next_worker = self._next_worker, self._next_worker + 1
         known = replace(self._assignment, pool=pool if len(self._options) > 1 else None, worker=worker)
-        options = {**self._options[pool], **self._runtime_env}
+        options = actor_options(self._options[pool], self._runtime_env)
         remote = ray.remote(Workshop).options(max_concurrency=DEPTH + 1, max_restarts=0, **options)
         self._hands[worker] = Hand(remote.remote(known, is_alone=True), pool, [])
         self._tasks[self._hands[worker].actor.open.remote()] = (worker, None)

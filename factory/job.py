@@ -20,6 +20,7 @@ from factory.ledger import Ledger
 from factory.patience import PatientStore
 from factory.plan import plan_shard, source_of_shard
 from factory.recipe import Recipe
+from factory.records import Records
 from factory.resolve import Stream, check_still_claimed, claim, resolve
 from factory.runs import RunLog, new_run_id
 from factory.segments import Segment, extend, segment_of
@@ -76,9 +77,10 @@ class Job:
     store: Store
     stream: Stream
     segments: list[Segment]
-    records: dict[int, CommitRecord]
+    records: Records
     options: Options
-    seen_numerics: list[dict[str, str]] = field(default_factory=list)
+    known_numerics: list[dict[str, str]] = field(default_factory=list)  # of what was there
+    seen_numerics: list[dict[str, str]] = field(default_factory=list)  # of this run's workers
 
     @property
     def shards(self) -> int:
@@ -104,7 +106,8 @@ def begin(recipe: Recipe, out: str, options: Options) -> Job:
     claim(store, stream)
     segments = extend(store, stream.stream_id, recipe.groups, recipe.groups_per_shard)
     records = winners(store, stream.stream_id)
-    return Job(store, stream, segments, records, options)
+    known = numerics.distinct(record.numerics for record in records.values())
+    return Job(store, stream, segments, Records(records), options, known)
 
 
 def existing(out: str) -> Store | None:
@@ -256,8 +259,7 @@ def _settle(job: Job, ledger: Ledger, event: Event, progress: Progress) -> None:
     match event:
         case Ready(numerics=here):
             if not job.options.accept_numerics:
-                known = [*(record.numerics for record in job.records.values()), *job.seen_numerics]
-                numerics.check_same(known, here, job.store.url)
+                numerics.check_same([*job.known_numerics, *job.seen_numerics], here, job.store.url)
             if here not in job.seen_numerics:
                 job.seen_numerics.append(here)
         case Finished(record=record):
@@ -302,13 +304,16 @@ def _check_quarantined(job: Job, ledger: Ledger, telemetry: Telemetry) -> None:
 
 def summary(job: Job, ledger: Ledger, telemetry: Telemetry) -> dict[str, Any]:
     """Say how a run went; the rate leaves out the time until the first worker had loaded its generators."""
-    records = [job.records[shard] for shard in sorted(ledger.done)]
-    images = sum(sum(record.views.values()) for record in records)
+    images = size_bytes = 0
+    for shard in ledger.done:
+        record = job.records[shard]
+        images += sum(record.views.values())
+        size_bytes += record.shard.size + record.rows.size
     return {
         "images": images,
         **telemetry.costs(images, job.options.price_per_hour),
-        "shards": len(records),
-        "bytes": sum(record.shard.size + record.rows.size for record in records),
+        "shards": len(ledger.done),
+        "bytes": size_bytes,
         "views": dict(telemetry.views),
         "retries": sum(ledger.retries.values()),
         "retries_by_cause": dict(ledger.retries),

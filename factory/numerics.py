@@ -5,7 +5,7 @@ Each commit record carries it. Images of equal numerics promise equal bytes; acr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 from factory.encode import EncodeConfig, encoder_fingerprint
@@ -38,6 +38,11 @@ def pick_device(device: str, *, learns: bool = False) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() and not learns else "cpu"
+
+
+def distinct(found: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return what differs among numerics, once each, in order."""
+    return [dict(items) for items in dict.fromkeys(tuple(sorted(one.items())) for one in found)]
 
 
 def check_same(known: Sequence[Mapping[str, str]], here: Mapping[str, str], where: str) -> None:
