@@ -27,7 +27,7 @@ def test_a_licence_is_of_the_kind_that_its_text_has(licence: str, expected: str)
     assert kind(licence) == expected
 
 
-def test_every_licence_that_a_recipe_names_is_known() -> None:
+def test_every_licence_that_a_recipe_names_is_known_to_the_card() -> None:
     named = {m[1] for path in RECIPES.glob("*.yaml") if (m := re.search(r"^licence: (\S+)$", path.read_text(), re.M))}
     assert len(named) > 3
-    assert not [licence for licence in named if asks(licence).startswith("unknown")]
+    assert not [licence for licence in named - {"unknown"} if asks(licence).startswith("unknown")]
