@@ -27,7 +27,7 @@ NOT_IDENTITY = frozenset({"name", "licence", "images", "cooldown_images", "check
 
 
 # Runs that were begun before there were such keys may be gone on with.
-_ADDED_LATER = frozenset({"bank", "path_length"})
+_ADDED_LATER = frozenset({"bank", "path_length", "start"})
 
 
 class _Section(BaseModel):
@@ -104,6 +104,7 @@ class GanConfig(_Section):
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the players' activations")
     conditional: bool = Field(default=True, description="on the data set's labels")
     held_out: str | None = Field(default="test", description="the split that is not trained on")
+    start: str | None = Field(default=None, description="a generator's folder to go on from; null: fresh weights")
     images: int = Field(ge=1, description="real images that the discriminator shall see")
     batch_images: int = Field(default=32, ge=4, multiple_of=4)
     warmup_images: int = Field(default=1000, ge=1, description="over which the rates rise")

@@ -203,7 +203,11 @@ class GanLearner:
 
     def _average(self, w_mean: Tensor | None, images_seen: int, batch_images: int) -> None:
         lives = self.config.w_average_half_life_images, self.config.average_half_life_images
-        of_w, of_weights = (ema_decay(images_seen, batch_images=batch_images, half_life_images=life) for life in lives)
+        forgotten = None if self.config.start else 0.05  # only a random start is to be forgotten soon
+        of_w, of_weights = (
+            ema_decay(images_seen, batch_images=batch_images, half_life_images=life, warmup_fraction=forgotten)
+            for life in lives
+        )
         if w_mean is not None and torch.isfinite(w_mean).all():
             self.generator.mapping.w_avg.lerp_(w_mean, 1 - of_w)
         if world_size() > 1:  # statistics of what each process drew

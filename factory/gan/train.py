@@ -25,6 +25,7 @@ from factory.gan.learner import GanLearner
 from factory.gan.phases import Phase
 from factory.gan.processes import join_processes
 from factory.gan.sampling import grid
+from factory.gan.start import open_start
 from factory.numerics import pick_device
 from factory.recipe import difference
 from learning import checkpoint, loop
@@ -56,7 +57,7 @@ class Run:
             held_out=config.held_out,
             root=pinned.get("data_root"),
         )
-        self.facts = pinned or {"data_root": self.training.dataset.root, "code": code_commit()}
+        self.facts = pinned or self._facts()
         self._check_same(pinned)
         self.learner = GanLearner(config, self.training, self.device)
         self._yardstick: quality.Yardstick | None = None
@@ -98,6 +99,8 @@ class Run:
         parts = phases.phases(self.config, self.out / "training")
         try:
             newest = max(part.number for part in parts if part.is_begun)
+            if newest == 0 and checkpoint.load_newest(parts[0].folder / "checkpoints") is None:
+                self._start()
             for part in parts[newest:]:
                 self._enter(part, parts[part.number - 1])
                 images_seen = self._train_part(part)
@@ -108,6 +111,17 @@ class Run:
         if rank() == 0:
             self._measure(images_seen)
             self._write_best(images_seen)
+        wait_for_all()
+
+    def _start(self) -> None:
+        """Begin with another folder's players; what they draw is measured, so that only what is better replaces it."""
+        found = open_start(self.config, self.training.class_names)
+        if found is None:
+            return
+        found.take_up(self.learner, self.facts["start"])
+        if rank() == 0:
+            self._measure(0)
+            self._write_best(0)
         wait_for_all()
 
     def _enter(self, part: Phase, before: Phase) -> None:
@@ -209,6 +223,11 @@ class Run:
         }
         nets = {"average": learner.average.module, "G": learner.generator, "D": learner.discriminator}
         write_folder(self.out, description, nets, getattr(torch, config.dtype))
+
+    def _facts(self) -> dict[str, Any]:
+        start = open_start(self.config, self.training.class_names)
+        facts = {"data_root": self.training.dataset.root, "code": code_commit()}
+        return {**facts, "start": start.facts()} if start else facts
 
     def _check_same(self, pinned: dict[str, Any]) -> None:
         if pinned and (lines := difference(pinned["identity"], self.config.identity())):

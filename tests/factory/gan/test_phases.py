@@ -19,7 +19,7 @@ from learning import checkpoint
 from manifests.errors import UserError
 from tests.factory.gan import tiny
 from tests.factory.gan.test_bank import exported
-from tests.factory.gan.test_train import ROOT, command, flat
+from tests.factory.gan.test_train import ROOT, command
 
 KILLED_WHEN = """
 import os, signal, sys
@@ -147,13 +147,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     finished = run(["-m", "factory"])
     assert finished.returncode == 0, finished.stderr
-    states = [checkpoint.load_newest(each / "training/phase-2/checkpoints") for each in (out, straight)]
-    assert states[0] is not None
-    assert states[1] is not None
-    ours, theirs = flat(states[0][1]), flat(states[1][1])
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert torch.equal(ours[name], value) if isinstance(value, torch.Tensor) else ours[name] == value, name
+    tiny.assert_same_state(out, straight, "training/phase-2")
     for file in ("generator.safetensors", "training/quality.jsonl", "training/phase-2/phase.json"):
         assert (out / file).read_bytes() == (straight / file).read_bytes(), file
 
