@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,7 @@ def pretrain(
         raise UserError("--out is missing: where shall the run lie?")
     if "://" not in out:
         check_folder(Path(out))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each rank's DDP warns of its fixed buckets
     from trainer.pretrain import pretrain as train
 
     if not train(resolved, data, out, metrics=metrics, price_per_hour=price_per_hour):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from learning import checkpoint
@@ -46,6 +46,9 @@ from trainer.stream import Stream
 from trainer.targets import read_targets
 from trainer.track import check_installed, tracking
 
+# DDP lays its buckets out anew after the first step of a life, unless it looks for unused parameters; more than two
+# ranks' gradients are added in an order that hangs on the place in a bucket, so that a resumed run would differ.
+_FIXED_BUCKETS = DistributedDataParallelKwargs(find_unused_parameters=True)
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -67,7 +70,7 @@ def pretrain(
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
     check_installed(config.trackers)
-    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision])
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision], kwargs_handlers=[_FIXED_BUCKETS])
     check_launch(accelerator.num_processes, os.environ)
     mirror = open_mirror(config, str(out), accelerator)
     run = open_run(Path(out), config, urls) if mirror is None else open_run(mirror.folder, config, urls, mirror.url)
