@@ -12,17 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from benchmarks.pairs import Row
-
-if TYPE_CHECKING:
-    from factory.generators.protocol import Rendered, ViewRequest
-    from factory.views.protocol import LatentSpace
 
 ROOT = Path(__file__).parents[1]
 SHARDS = int(os.environ.get("VIEWMILL_BENCH_SHARDS", "10000"))
@@ -62,56 +55,16 @@ def _child(which: str) -> dict[str, float]:
     return found
 
 
-class Sleeper:
-    """A generator that takes its time and returns noise of the view's seed."""
-
-    name, licence = "sleeper", "none"
-    space: LatentSpace | None = None
-
-    def __init__(self, batch_s: float) -> None:
-        self._batch_s = batch_s
-
-    def fingerprint(self) -> dict[str, str]:
-        return {"sha256": "ab"}
-
-    def prepare(self, prompts: Sequence[tuple[str, str]]) -> None:
-        pass
-
-    def batch_key(self, request: ViewRequest) -> str:
-        return ""
-
-    def row(self, request: ViewRequest) -> dict[str, Any]:
-        return {}
-
-    def close(self) -> None:
-        pass
-
-    def render(self, batch: Sequence[ViewRequest], batch_size: int) -> Rendered:
-        from factory.generators.protocol import Rendered
-
-        time.sleep(self._batch_s)
-        noise = [np.random.Generator(np.random.Philox(one.seed)).integers(0, 256, (8, 8, 3)) for one in batch]
-        return Rendered(np.stack(noise).astype(np.uint8), np.ones(len(batch), bool), np.zeros(len(batch), bool))
-
-
 def run(folder: str, batch_s: float, **shape: int) -> tuple[Any, dict[str, Any], list[int]]:
     """Render with sleepers on the Ray that is there; returns the job, its summary, and memory after each shard."""
     from factory import crew, job
-    from factory.patience import PatientStore
     from factory.recipe import Recipe
-    from factory.runs import RunLog
-    from factory.workshop import Workshop
+    from tests.factory.cheap import CheapWorkshop
 
-    class Bedroom(Workshop):
-        """A workshop with nothing to load."""
+    class Bedroom(CheapWorkshop):
+        """Sleeps so long a batch."""
 
-        def open(self) -> dict[str, str]:
-            self._store = PatientStore.open(self._assignment.url)
-            self._log = RunLog(self._store, self._assignment.run_id)
-            self._generators = [Sleeper(batch_s)]
-            self._numerics = {"device": "none"}
-            return self._numerics
-
+    Bedroom.batch_s = batch_s
     vars(crew)["Workshop"] = Bedroom
     what = {"sources": [{"model": "builtin:emoji-diffusion"}], "prompts": {"texts": ["a cat"]}}
     recipe = Recipe.model_validate({"name": "sleep", "views": 1, **what, **shape})

@@ -136,7 +136,6 @@ def render(
         start_timeout_s=start_timeout_s,
         stall_s=stall_s,
         max_quarantined=max_quarantined,
-        price_per_hour=price_per_hour,
         logs_json=log_json,
     )
     telemetry = _telemetry(metrics, log_json, price_per_hour)

@@ -17,7 +17,6 @@ from factory.breaker import is_tripped, quarantined_fraction
 from factory.crew import DEPTH, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
 from factory.encode import extension
 from factory.ledger import Ledger
-from factory.patience import PatientStore
 from factory.plan import plan_shard, source_of_shard
 from factory.recipe import Recipe
 from factory.records import Records
@@ -30,6 +29,7 @@ from factory.watchdog import STALL_S, LeavingError
 from factory.workshop import Assignment, scratch_folder
 from manifests.commit import CommitRecord, winners
 from manifests.errors import StoreError, UserError
+from manifests.patience import PatientStore
 from manifests.store import Store, check_url
 from manifests.version import CardFacts, GeneratorFacts, VersionDoc, VersionShard, newest, publish
 
@@ -66,7 +66,6 @@ class Options:
     start_timeout_s: float = 600.0  # without a worker
     stall_s: float = STALL_S
     max_quarantined: float = 0.5  # of the views of a run
-    price_per_hour: float | None = None  # of a worker
     logs_json: bool = False
 
 
@@ -311,7 +310,7 @@ def summary(job: Job, ledger: Ledger, telemetry: Telemetry) -> dict[str, Any]:
         size_bytes += record.shard.size + record.rows.size
     return {
         "images": images,
-        **telemetry.costs(images, job.options.price_per_hour),
+        **telemetry.costs(images),
         "shards": len(ledger.done),
         "bytes": size_bytes,
         "views": dict(telemetry.views),

@@ -94,7 +94,7 @@ class Telemetry:
     def _hours_s(self, now_s: float) -> float:
         return self._worker_s + sum(now_s - since_s for since_s in self._since_s.values())
 
-    def costs(self, images: int, price_per_hour: float | None) -> dict[str, Any]:
+    def costs(self, images: int) -> dict[str, Any]:
         """Say what the run took: seconds, workers' hours (GPU-hours where each has a GPU), and money at a price."""
         now = self._clock()
         ready_s = self._ready_s or now
@@ -108,9 +108,9 @@ class Telemetry:
         }
         if self._dashboard_url:
             facts["dashboard_url"] = self._dashboard_url
-        if price_per_hour is None:
+        if self._price_per_hour is None:
             return facts
-        cost = hours * price_per_hour
+        cost = hours * self._price_per_hour
         return {**facts, "cost": cost, "cost_per_1000_images": cost / images * 1000 if images else None}
 
     def end(self, facts: Mapping[str, Any]) -> None:

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from factory.generators.protocol import Generator
 from factory.logs import log
-from factory.patience import PatientStore
 from factory.plan import ShardPlan
 from factory.recipe import AnySource, Recipe
 from factory.render import Bench, draw_shard
@@ -26,6 +25,7 @@ from factory.walks.file import Learned
 from factory.watchdog import STALL_S, LeavingError, Pulse, Watchdog
 from manifests.commit import CommitRecord, Group, commit_shard
 from manifests.errors import UserError
+from manifests.patience import PatientStore
 from manifests.store import Store
 
 

@@ -15,16 +15,18 @@ import pytest
 
 from factory import job
 from factory.generators.protocol import Rendered, ViewRequest
-from factory.patience import PatientStore
 from factory.recipe import Recipe
 from factory.runs import RunLog
+from factory.views.protocol import LatentSpace
 from factory.workshop import Workshop
+from manifests.patience import PatientStore
 
 
 class Noise:
     """Draws noise of the view's seed; spoils chosen (group, view)s at chosen attempts: nan, blank or flagged."""
 
-    name, licence, space = "noise", "none", None
+    name, licence = "noise", "none"
+    space: LatentSpace | None = None
 
     def __init__(self, spoilt: Mapping[tuple[int, int], Sequence[str]] = {}, batch_s: float = 0.0) -> None:
         self._spoilt, self._batch_s = spoilt, batch_s

@@ -8,11 +8,11 @@ import pytest
 
 from factory import job
 from factory.job import Options, begin, finish
-from factory.patience import WAITS_S, PatientStore
 from factory.recipe import Recipe
 from factory.runs import read_runs
 from manifests import verify
 from manifests.errors import StoreError, UserError
+from manifests.patience import WAITS_S, PatientStore
 from manifests.store import Store
 from tests.factory import recipes
 from tests.factory.cheap import CheapWorkshop
@@ -22,7 +22,7 @@ from tests.factory.cheap import CheapWorkshop
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Render noise, and wait for nothing."""
     monkeypatch.setattr("factory.crew.Workshop", CheapWorkshop)
-    monkeypatch.setattr("factory.patience.WAITS_S", (0.0,) * len(WAITS_S))
+    monkeypatch.setattr("manifests.patience.WAITS_S", (0.0,) * len(WAITS_S))
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, put: str, prefix: str, error: Exception, times: float) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_put_that_fails_every_time_waits_longer_and_longer_and_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("factory.patience.WAITS_S", WAITS_S)
+    monkeypatch.setattr("manifests.patience.WAITS_S", WAITS_S)
     monkeypatch.setattr("time.sleep", slept.append)
     tried = failing(monkeypatch, "put_bytes", "a", StoreError("down"), times=float("inf"))
     with pytest.raises(StoreError, match="down"):
@@ -97,7 +97,7 @@ def test_a_stored_recipe_that_cannot_be_reached_is_not_called_corrupt(
 ) -> None:
     make(tmp_path / "data")
 
-    def down(store: Store, name: str) -> bytes:
+    def down(store: Store, name: str, offset: int = 0, size: int | None = None) -> bytes:
         raise StoreError(f"{name}: reset")
 
     monkeypatch.setattr(Store, "get_bytes", down)

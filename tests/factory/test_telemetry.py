@@ -26,7 +26,7 @@ class Clock:
 
 def test_hours_count_from_readiness_to_the_end_of_each_worker_and_cost_follows() -> None:
     clock = Clock()
-    told = Telemetry(clock=clock)
+    told = Telemetry(clock=clock, price_per_hour=3.0)
     told.begin("run", shards=1, missing=1)
     clock.now_s = 100.0
     told.take(Ready(0, {}))
@@ -35,22 +35,22 @@ def test_hours_count_from_readiness_to_the_end_of_each_worker_and_cost_follows()
     told.take(Lost(1, (), True, "its node went"))
     told.take(Told(0, Pulse("alive", "", 10, 2700.0, 0, 0)))
     clock.now_s = 3700.0
-    costs = told.costs(5000, 3.0)
+    costs = told.costs(5000)
     assert costs["start_s"] == 100.0
     assert costs["seconds"] == 3600.0
     assert costs["gpu_hours"] == 1.5  # an hour of one, half an hour of the other
     assert costs["generating_fraction"] == 0.5
     assert costs["cost"] == 4.5
     assert costs["cost_per_1000_images"] == 0.9
-    assert "cost" not in told.costs(5000, None)
-    assert told.costs(0, 3.0)["cost_per_1000_images"] is None
+    assert told.costs(0)["cost_per_1000_images"] is None
+    assert "cost" not in Telemetry(clock=clock).costs(5000)
 
 
 def test_a_cluster_s_dashboard_is_in_the_log_and_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
     told = Telemetry(logs_json=True)
     told.begin("run", shards=1, missing=1)
     told.reached("10.0.0.1:8265")
-    assert told.costs(1, None)["dashboard_url"] == "10.0.0.1:8265"
+    assert told.costs(1)["dashboard_url"] == "10.0.0.1:8265"
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     told_of = {event["event"]: event["dashboard_url"] for event in events if "dashboard_url" in event}
     assert told_of == {"cluster_reached": "10.0.0.1:8265"}
@@ -73,7 +73,7 @@ def test_a_jobs_file_and_lines_and_summary_tell_one_story(
 ) -> None:
     monkeypatch.setattr("factory.crew.Workshop", CheapWorkshop)
     file, out = tmp_path / "job.prom", tmp_path / "data"
-    work = job.begin(cheap.recipe(), str(out), job.Options(inline=True, price_per_hour=2.0, logs_json=True))
+    work = job.begin(cheap.recipe(), str(out), job.Options(inline=True, logs_json=True))
     facts = job.run(work, telemetry=Telemetry(metrics=FactoryMetrics(str(file)), logs_json=True, price_per_hour=2.0))
 
     found = values(file)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import factory.crew
 from factory.__main__ import app
-from factory.patience import PatientStore
 from manifests.command_line import run_app
+from manifests.patience import PatientStore
 from tests.factory.cheap import CheapWorkshop
 
 PUT_S = 0.2
