@@ -56,7 +56,7 @@ def test_a_cluster_s_dashboard_is_in_the_log_and_the_summary(capsys: pytest.Capt
     assert told_of == {"cluster_reached": "10.0.0.1:8265"}
     alone = Telemetry()
     alone.reached("")
-    assert "dashboard_url" not in alone.costs(1, None)
+    assert "dashboard_url" not in alone.costs(1)
 
 
 def values(path: Path) -> dict[str, float]:
