@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from manifests.canonical import sha256_hex
 from manifests.dataset import DataSet, open_dataset
 from manifests.errors import UserError
+from manifests.shard import file_sha256
 
 BATCH_IMAGES = 32
 OTHERS = 99
@@ -66,6 +68,12 @@ class TextImageModel:
         return (sized - mean) / deviation
 
 
+def _weights_sha256(folder: Path) -> str:
+    """Hash the weights; of several files their hashes, in the order of their names."""
+    files = sorted(folder.glob("*.safetensors"))
+    return file_sha256(files[0]) if len(files) == 1 else sha256_hex("".join(map(file_sha256, files)).encode())
+
+
 def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = folder / "preprocessor_config.json"
     told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -85,7 +93,8 @@ def adherence(url: str, folder: Path, *, images: int, seed: int) -> dict[str, An
     parts = [prompts[start : start + BATCH_IMAGES] for start in range(0, len(prompts), BATCH_IMAGES)]
     texts = torch.cat([model.of_prompts(part) for part in parts])
     cosines = torch.cat([model.of_images(part) @ texts.T for part in _batches(data, rows)]).numpy()  # [N, P]
-    return {**scores(cosines, np.array([prompts.index(row["prompt"]) for row in rows]), seed), "model": str(folder)}
+    own = np.array([prompts.index(row["prompt"]) for row in rows])
+    return {**scores(cosines, own, seed), "model": str(folder), "model_sha256": _weights_sha256(folder)}
 
 
 def scores(cosines: np.ndarray, own: np.ndarray, seed: int) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class Probe(BaseModel):
     format: Literal[1] = 1
     model: str = Field(min_length=1, description="as factory/gan/bank.py names them; where it lies decides no pixel")
     model_sha256: str = Field(description="of its weights; another model of that name is refused")
-    size_px: int = Field(ge=8, le=4096, description="of the images that it sees")
+    size_px: int = Field(ge=8, le=4096, description="of the images that the model sees")
+    side_px: int = Field(ge=8, le=4096, description="of the square images that it was fitted to; others are resized")
     weights: str = Field(description="float32, little-endian, in base64")
     bias: float
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from factory.gan.bank import Facts, VisionModel, embed, open_model
+from factory.gan.data import square
 from factory.gan.separability import Line
 from factory.judge import Probe
 from factory.numerics import pick_device
@@ -25,12 +26,13 @@ from manifests.target import replaced
 class Scorer:
     """A model and a line in its features."""
 
-    def __init__(self, model: VisionModel, line: Line) -> None:
-        self._model, self._line = model, line
+    def __init__(self, model: VisionModel, line: Line, side_px: int) -> None:
+        self._model, self._line, self._side_px = model, line, side_px
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Score images. Shapes: uint8 [n, H, W, 3] -> float32 [n]."""
-        return self._line.realism(embed(self._model, pixels, batch_images=len(pixels)))
+        squares = np.stack([square(picture, self._side_px) for picture in pixels])  # else it would judge sharpness
+        return self._line.realism(embed(self._model, squares, batch_images=len(squares)))
 
 
 @lru_cache(maxsize=2)
@@ -50,13 +52,13 @@ def open_scorer(probe: Probe, device: str) -> Scorer:
     width = model.widths()[1]
     if line.weights.shape != (width,):
         raise UserError(f"judge.realism.probe: {len(line.weights)} weights, {probe.model} has {width} features")
-    return Scorer(model.to(torch.device(pick_device(device))), line)
+    return Scorer(model.to(torch.device(pick_device(device))), line, probe.side_px)
 
 
-def write_probe(path: Path, facts: Facts, line: Line) -> None:
+def write_probe(path: Path, facts: Facts, line: Line, side_px: int) -> None:
     """Write the file that a recipe's judge.realism.probe names; its weights are rounded to float32."""
     weights = base64.b64encode(line.weights.astype("<f4").tobytes()).decode("ascii")
-    told = {"model": facts.name, "model_sha256": facts.sha256, "size_px": facts.size_px}
+    told = {"model": facts.name, "model_sha256": facts.sha256, "size_px": facts.size_px, "side_px": side_px}
     probe = Probe.model_validate({**told, "weights": weights, "bias": line.bias})
     with replaced(path) as part:
         part.write_text(json.dumps(probe.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ from manifests.distances import (
 from manifests.embeddings import Embeddings, check_alike
 from manifests.errors import UserError
 from manifests.lookalikes import Hashes, alike, perceptual_hash
-from manifests.neighbours import authenticity, nearest, support, unit
+from manifests.neighbours import authenticity, support, unit
 
 NEIGHBOURS = 5
 SUBSETS, SUBSET_IMAGES = 20, 1000
@@ -116,9 +116,11 @@ def copies(
     check_alike(found, trained_on)
     hashes = image_hashes(data, found), image_hashes(training, trained_on)
     vectors = unit(found.features), unit(trained_on.features)
-    nearest_of = nearest(*vectors)[0]
-    pairs = ((i, j, bits) for i, j, bits in alike(*hashes, limits.bits) if nearest_of[i] == j)
-    return list(_near(pairs, vectors, (found, trained_on), limits.distance))
+    nearest_of: dict[str, Lookalike] = {}
+    for one in _near(alike(*hashes, limits.bits), vectors, (found, trained_on), limits.distance):
+        if one.image not in nearest_of or one.distance < nearest_of[one.image].distance:
+            nearest_of[one.image] = one
+    return list(nearest_of.values())
 
 
 def image_hashes(data: DataSet, found: Embeddings) -> Hashes:

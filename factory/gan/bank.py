@@ -26,7 +26,7 @@ from manifests.shard import file_sha256
 
 # Word: timm's name, and the licence of the weights as their authors give it.
 PUBLISHED = {
-    "clip-vit-b32": ("vit_base_patch32_clip_224.openai", "MIT"),
+    "clip-vit-b32": ("vit_base_patch32_clip_quickgelu_224.openai", "MIT"),  # the activation it was trained with
     "dino-vit-b16": ("vit_base_patch16_224.dino", "Apache-2.0"),
     "vgg16": ("vgg16.tv_in1k", "BSD-3-Clause"),
     "swin-t": ("swin_tiny_patch4_window7_224.ms_in1k", "MIT"),
@@ -72,14 +72,19 @@ class VisionModel(nn.Module):
         for name, values in (("mean", facts.mean), ("deviation", facts.deviation)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Seen:
-        """Look at images in [-1, 1], of any size. Shapes: [n, 3, H, W]."""
+    def forward(self, images: Tensor, *, is_clipped: bool = False) -> Seen:
+        """Look at images in [-1, 1], of any size; what augmentation drove out of the range has its gradient too.
+
+        `is_clipped` cuts off what resizing overshot. Shapes: [n, 3, H, W].
+        """
         size = (self.facts.size_px,) * 2
         pixels = (images.float() + 1) / 2
         if pixels.shape[2:] != size:
             pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)
+        if is_clipped:
+            pixels = pixels.clamp(0, 1)
         mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
-        levels, pooled = self.trunk((pixels.clamp(0, 1) - mean) / deviation)
+        levels, pooled = self.trunk((pixels - mean) / deviation)
         return Seen(levels, pooled)
 
     def train(self, mode: bool = True) -> VisionModel:
@@ -100,7 +105,7 @@ def embed(model: VisionModel, pixels: np.ndarray, batch_images: int = 64) -> np.
     found = []
     for start in range(0, len(pixels), batch_images):
         batch = torch.from_numpy(pixels[start : start + batch_images]).to(device).permute(0, 3, 1, 2)
-        found.append(model(batch.float() / 127.5 - 1).pooled.float().cpu().numpy())
+        found.append(model(batch.float() / 127.5 - 1, is_clipped=True).pooled.float().cpu().numpy())
     return np.concatenate(found)
 
 

@@ -71,7 +71,7 @@ def probe(
     if save is not None:
         from factory.realism import write_probe
 
-        write_probe(save, *fit(ranking[0].facts.name, *both, device))
+        write_probe(save, *fit(ranking[0].facts.name, *both, device), both[0].shape[1])
     if as_json:
         print(json.dumps([one.told() for one in ranking], indent=2))
         return

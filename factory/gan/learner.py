@@ -153,7 +153,7 @@ class GanLearner:
         loss = discriminator_loss([real], [fake])
         is_right = torch.cat([real > 0, fake < 0]).float().mean()
         norm = self.judge.step(loss, rate)
-        self.augmentation.follow([real], len(real) * world_size())
+        self.augmentation.follow(real, len(real) * world_size())
         adaptive = {"p": self.augmentation.p} if self.config.discriminator.ada else {}
         return {"loss_d": loss.item(), "gradient_d": norm, "judge_accuracy": is_right.item(), **adaptive}
 

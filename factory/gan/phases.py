@@ -58,9 +58,13 @@ def read_record(phase: Phase) -> dict[str, Any]:
 
 
 def keep_best(phase: Phase, quality: Path, learner: GanLearner, images_seen: int) -> None:
-    """Keep the checkpoint if it is the best of its part, by the Fréchet distance to the training pictures."""
-    since = read_record(phase)["images_seen"] if phase.number else 0
-    found = {seen: line for seen, line in measured(quality).items() if since < seen <= images_seen}
+    """Keep the checkpoint if it is the best of its part, by the Fréchet distance to the training pictures.
+
+    What the part began with counts too, so that a part that only makes things worse is not gone on from.
+    """
+    since, begun_with = _beginning(phase)
+    lines = measured(quality)
+    found = {seen: line for seen, line in lines.items() if seen == begun_with or since < seen <= images_seen}
     if best(found) == images_seen:
         checkpoint.save(phase.folder / "best", learner.state(), images_seen=images_seen, keep_last=1)
 
@@ -89,9 +93,18 @@ def decide(phase: Phase, before: Phase, bank: BankConfig, learner: GanLearner, p
 
 def begin(phase: Phase, before: Phase, learner: GanLearner) -> None:
     """Write a part's first checkpoint: the best one of the part before, with the learner's newcomers as they are."""
-    learner.load(_newest(before.folder / "best")[1])
-    seen = read_record(phase)["images_seen"]
-    checkpoint.save(phase.folder / "checkpoints", learner.state(), images_seen=seen)
+    best_images, state = _newest(before.folder / "best")
+    learner.load(state)
+    checkpoint.save(phase.folder / "best", learner.state(), images_seen=best_images, keep_last=1)
+    checkpoint.save(phase.folder / "checkpoints", learner.state(), images_seen=read_record(phase)["images_seen"])
+
+
+def _beginning(phase: Phase) -> tuple[int, int]:
+    """Return the images at which a part began, and those at which what it began with was measured."""
+    if phase.number == 0:
+        return 0, 0  # a start is measured before the first image
+    record = read_record(phase)
+    return record["images_seen"], record["best_images"]
 
 
 def _ranking(

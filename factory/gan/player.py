@@ -81,10 +81,10 @@ class Augmentation:
             images = ada.augment(images, draws.adaptive, self.p)
         return diffaugment.augment(images, draws.fixed, self.policies)
 
-    def follow(self, logits: Sequence[Tensor], images: int) -> None:
+    def follow(self, logits: Tensor, images: int) -> None:
         """Move p by how many of a batch's real images were called real."""
         if self.config is not None:
-            sign = torch.cat([each.detach().flatten() for each in logits]).sign().mean()
+            sign = logits.detach().sign().mean()
             self.p = ada.adapted(self.p, float(all_reduce_sum(sign) / world_size()), images, self.config)
 
 
@@ -123,8 +123,8 @@ class Critic(Player):
         on_real, on_fake = self.judged(real, real_ids), self.judged(fake, fake_ids)
         loss = discriminator_loss(on_real, on_fake, self.config.rule, self.config.smoothing)
         self.step(loss, rate)
-        self.augmentation.follow(on_real, images)
-        right = torch.cat([*[(each > 0).flatten() for each in on_real], *[(each < 0).flatten() for each in on_fake]])
+        self.augmentation.follow(on_real[-1], images)  # the deepest place sees the whole image; maps have many votes
+        right = torch.cat([(on_real[-1] > 0).flatten(), (on_fake[-1] < 0).flatten()])
         return {"loss": loss.item(), "accuracy": right.float().mean().item(), "p": self.augmentation.p}
 
     def persuaded(self, fake: Tensor, class_ids: Tensor | None) -> Tensor:

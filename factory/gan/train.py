@@ -122,6 +122,8 @@ class Run:
         if rank() == 0:
             self._measure(0)
             self._write_best(0)
+            if self.config.bank:
+                checkpoint.save(self.out / "training" / "best", self.learner.state(), images_seen=0, keep_last=1)
         wait_for_all()
 
     def _enter(self, part: Phase, before: Phase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def test_the_command_reads_a_local_model_and_prints_numbers(clip: Path, captione
     vectors = model.of_images([image]), model.of_prompts(["thing 0", "thing 1"])
     assert all(torch.allclose(each.norm(dim=1), torch.ones(len(each), dtype=torch.float64)) for each in vectors)
     assert abs(found["cosine"]) <= 1
+    assert found["model_sha256"] == hashlib.sha256((clip / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_folder_without_a_model_and_a_data_set_without_prompts_are_refused(clip: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factory.gan.data import square
 from factory.judge import JudgeConfig, Probe, RealismConfig, judge, reason
 from factory.recipe import Recipe, identity, load_recipe
 from factory.resolve import resolve
@@ -18,7 +19,7 @@ from tests.factory.gan.test_bank import exported
 from tests.factory.test_render import make
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-PROBE = Probe(model="random@32", model_sha256="", size_px=32, weights="", bias=0.0)
+PROBE = Probe(model="random@32", model_sha256="", size_px=32, side_px=16, weights="", bias=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probe")
     model = exported(folder / "model", img_size=16, patch_size=8, depth=1, embed_dim=16, num_heads=2)
     facts = open_model(str(model)).facts
-    write_probe(folder / "probe.json", facts, Line(np.random.default_rng(3).normal(size=16) * 5, 0.0))
+    write_probe(folder / "probe.json", facts, Line(np.random.default_rng(3).normal(size=16) * 5, 0.0), 8)
     return folder / "probe.json"
 
 
@@ -114,3 +115,14 @@ def test_a_missing_model_is_said_before_a_folder_is_claimed(probe: Path, tmp_pat
     with pytest.raises(UserError, match="hf download"):
         make(loaded(tmp_path, path, 0.0), tmp_path / "data")
     assert not (tmp_path / "data" / "recipes").exists()
+
+
+def test_renders_are_judged_at_the_size_that_the_probe_was_fitted_to(probe: Path) -> None:
+    from factory.realism import open_scorer
+
+    fitted = Probe.model_validate_json(probe.read_text())
+    assert fitted.side_px == 8
+    scorer = open_scorer(fitted, "cpu")
+    large = np.random.default_rng(5).integers(0, 256, (3, 40, 56, 3), np.uint8)
+    small = np.stack([square(image, 8) for image in large])
+    np.testing.assert_array_equal(scorer(large), scorer(small))

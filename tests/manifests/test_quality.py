@@ -77,6 +77,17 @@ def test_copies_of_training_images_are_found_and_nothing_else(real: str, copied:
     assert all(pair["bits"] <= 6 and pair["distance"] < 0.05 for pair in pairs)
 
 
+def test_a_copy_is_found_though_a_third_image_is_nearer_in_the_features(tmp_path: Path) -> None:
+    copy = shrunk(REAL[0])
+    decoy = np.asarray(
+        Image.fromarray(copy).resize((4, 4), Image.Resampling.BOX).resize((48, 48), Image.Resampling.BOX)
+    )
+    url, training = make_seen(tmp_path / "ours", [copy, *OTHERS[:3]]), make_seen(tmp_path / "real", [REAL[0], decoy])
+    assert np.square(see([copy]) - see([decoy])).sum() < np.square(see([copy]) - see([REAL[0]])).sum()
+    words = ("duplicates", url, "--of", training, "--embeddings", "eye", "--bits", "2")
+    assert [pair["of"][-7:] for pair in told(*words)["pairs"]] == ["000.v00"]
+
+
 def test_near_duplicates_within_a_data_set_are_found(copied: str, real: str) -> None:
     pairs = told("duplicates", copied, "--embeddings", "eye")["pairs"]
     assert [(pair["image"][-7:], pair["of"][-7:]) for pair in pairs] == [("000.v00", "010.v00")]

@@ -7,8 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from factory.gan.ada import DRAWS, AdaConfig, adapted, augment, colour, draw, geometry
+from factory.gan.bank import open_model
+from factory.gan.config import CriticConfig
+from factory.gan.player import Critic
 
 CPU = torch.device("cpu")
 
@@ -104,3 +108,20 @@ def test_p_follows_how_sure_the_judge_is() -> None:
     assert adapted(0.2, 0.1, 100, config) == pytest.approx(0.1)
     assert adapted(0.05, 0.1, 100, config) == 0
     assert adapted(0.95, 0.9, 100, config) == 1
+
+
+def test_a_critic_goes_by_its_deepest_place_not_by_the_many_votes_of_a_map() -> None:
+    class Sure(Critic):
+        """A critic that is sure of every real image at its last place, and of nothing on its map."""
+
+        def judged(self, images: Tensor, class_ids: Tensor | None) -> list[Tensor]:
+            asked = self.net.out.plain.bias.sum() * 0
+            undecided = torch.tensor([1.0, -1.0]).repeat(len(images), 8)
+            return [asked + undecided, asked + images.mean((1, 2, 3))[:, None].sign() * 9]
+
+    config = CriticConfig(model="random@32", head="pooled", width=4, ada=AdaConfig(target=0.3, rise_images=100))
+    critic = Sure(config, open_model("random@32"), 0, (0.0, 0.99), is_mixed=False)
+    real, fake = torch.ones(8, 3, 8, 8), -torch.ones(8, 3, 8, 8)
+    report = critic.learn(real, None, fake, None, 1.0, images=8)
+    assert report["accuracy"] == 1
+    assert report["p"] == pytest.approx(0.08)

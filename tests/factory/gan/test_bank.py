@@ -109,6 +109,28 @@ def test_gradients_reach_the_images_and_nothing_is_trained(vit: Path) -> None:
     assert not [p for p in model.parameters() if p.requires_grad or p.grad is not None]
 
 
+def test_what_augmentation_drove_out_of_the_range_has_a_gradient_and_what_resizing_overshot_is_cut_off(
+    vit: Path,
+) -> None:
+    model = open_model(str(vit))
+    bright = torch.full((1, 3, 16, 16), 1.5).requires_grad_()
+    model(bright).pooled[:, 0].sum().backward()
+    assert bright.grad is not None
+    assert bright.grad.abs().sum() > 0
+    edge = np.zeros((1, 16, 16, 3), np.uint8)
+    edge[:, :, 8:] = 255  # bicubic resizing overshoots beside it
+    larger = open_model(f"{vit}@32")
+    seen = larger(images_of(edge)), larger(images_of(edge), is_clipped=True)
+    assert not torch.equal(seen[0].pooled, seen[1].pooled)
+    np.testing.assert_array_equal(embed(larger, edge), seen[1].pooled.detach().numpy())
+
+
+def test_clip_has_the_activation_that_it_was_trained_with() -> None:
+    with torch.device("meta"):
+        net = timm.create_model(PUBLISHED["clip-vit-b32"][0], num_classes=0)
+    assert type(net.blocks[0].mlp.act).__name__ == "QuickGELU"
+
+
 def test_another_size_is_fed_where_the_model_bears_it(vit: Path, seeing: Path) -> None:
     assert open_model(f"{vit}@64")(images_of(PIXELS)).levels[0].shape == (3, 16, 8, 8)
     with pytest.raises(UserError, match="this model sees 16 px"):
