@@ -17,6 +17,7 @@ import numpy as np
 import typer
 
 from experiments.arms import logged
+from experiments.gan_samples import measure, newest, samples_sheet
 from experiments.outcome import keep
 from experiments.plot import Curve, curves_plot
 from experiments.seeds import paired
@@ -34,7 +35,6 @@ ENSEMBLE, ALL_DATA_PLAIN, ALL_DATA_FIRST = "ensemble (smoke)", "all data, plain 
 CLAIMS = {"the first choice helps": (PLAIN, FIRST), "separability chooses well": (LAST, FIRST)}
 MEASURE = "frechet"  # lower is better: a claim holds where the first is above the second
 AXIS = "images shown; upwards: Fréchet distance to the training images, mean over seeds"
-SHEET_COLUMNS = 20
 app = new_app()
 
 
@@ -89,13 +89,13 @@ def main(
             made.setdefault(name, []).append(folder)
     if smoke:
         made |= train_smoke(few, data, out, config, lengths, list(members or MEMBERS))
-    measured = {name: [measure(run, data, judge, samples, images) for run in runs] for name, runs in made.items()}
+    measured = {name: [measure(run, data, judge, samples) for run in runs] for name, runs in made.items()}
     result = outcome(measured, made)
     lengths_told = {"images": images, "warmup_images": warmup_images, "samples": samples}
     facts = {**lengths_told, "training_images": training_images, "data": open_dataset(data).root, "judge": judge}
     keep(out, {"commit": code_commit(), **facts, **result}, curves__svg=curves_plot(curves(made), AXIS))
     with replaced(out / "samples.png") as part:
-        samples_sheet([runs[0] for runs in made.values()], data).save(part, "PNG", optimize=True)
+        samples_sheet([newest(runs[0])[1] for runs in made.values()], data).save(part, "PNG", optimize=True)
     print("\n".join(table(result)))
 
 
@@ -147,54 +147,6 @@ def ranking(run: Path) -> list[dict[str, Any]]:
     """Read whom a run's probe put first, and whom last."""
     record = json.loads((run / "training" / "phase-1" / "phase.json").read_text(encoding="utf-8"))
     return list(record["ranking"])
-
-
-def measure(run: Path, data: str, judge: str, samples: int, images: int) -> dict[str, float]:
-    """Compare a finished generator's samples with all drawings, also those that it was not trained on; once."""
-    path = run / f"measured-{images}-{samples}.json"
-    if not path.exists():
-        with replaced(path) as part:
-            part.write_text(json.dumps(_measured(run, data, judge, samples), indent=1) + "\n", encoding="utf-8")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _measured(run: Path, data: str, judge: str, samples: int) -> dict[str, float]:
-    import torch
-
-    from factory.gan.bank import embed, open_model
-    from factory.gan.probing import pictures
-    from manifests.distances import frechet_distance, kernel_distance
-    from manifests.neighbours import authenticity, support
-
-    real, generated = pictures((data, str(run)), samples, 0, torch.device("cpu"))
-    model = open_model(judge)
-    ours, theirs = embed(model, real), embed(model, generated)
-    found = support(ours, theirs)
-    return {
-        MEASURE: frechet_distance(theirs, ours),
-        "kernel": kernel_distance(theirs, ours),
-        "precision": found.precision,
-        "recall": found.recall,
-        "density": found.density,
-        "coverage": found.coverage,
-        "authenticity": authenticity(ours, theirs),
-    }
-
-
-def samples_sheet(runs: Sequence[Path], data: str) -> Any:
-    """Draw from finished generators, two lines of samples each, below two lines of real drawings; a small picture."""
-    import torch
-    from PIL import Image
-
-    from factory.gan.probing import pictures
-
-    pairs = [pictures((data, str(run)), 2 * SHEET_COLUMNS, 0, torch.device("cpu")) for run in runs]
-    side_px = pairs[0][0].shape[1]
-    parts = [pairs[0][0], *(drawn for _, drawn in pairs)]  # [2 * columns, H, W, 3] each
-    lines = [part.reshape(2, SHEET_COLUMNS, side_px, side_px, 3) for part in parts]
-    tiled = [line.transpose(0, 2, 1, 3, 4).reshape(2 * side_px, -1, 3) for line in lines]
-    gap = np.full((4, tiled[0].shape[1], 3), 255, np.uint8)
-    return Image.fromarray(np.concatenate([row for part in tiled for row in (part, gap)]))
 
 
 def outcome(measured: dict[str, list[dict[str, float]]], made: dict[str, list[Path]]) -> dict[str, Any]:
