@@ -1,6 +1,6 @@
 # The factory: renders on Ray; knows nothing of the trainer. From the project's root:
 #   docker build -f docker/factory.Dockerfile -t viewmill-factory .
-#   docker build -f docker/factory.Dockerfile -t viewmill-factory-cuda --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 .
+#   docker build -f docker/factory.Dockerfile -t viewmill-factory-cuda --build-arg BASE=nvidia/cuda:13.0.1-base-ubuntu24.04 .
 # Give BASE and BUILDER by digest (name@sha256:…) to pin them too; Python's packages are pinned by hash in factory.lock.
 ARG BUILDER=python:3.11.14-slim-bookworm
 ARG BASE=python:3.11.14-slim-bookworm

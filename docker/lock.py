@@ -1,12 +1,13 @@
 """Write docker/*.lock anew: `python docker/lock.py factory trainer`, on Linux (x86-64) with Python 3.11.
 
-pip resolves each side within constraints.txt and tells every file's hash; nothing is installed. It is isolated, so that
-no index or wheel of this machine's own gets into a lock that others build from.
+pip resolves each side within constraints.txt and tells every file's hash; nothing is installed. It reads no settings
+and no cache, so that no index or wheel of this machine's own gets into a lock that others build from.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,14 @@ WANTED = {
     "factory": [f"{ROOT}[factory,share]", "ray[default]"],  # KubeRay submits jobs through Ray's dashboard
     "trainer": [f"{ROOT}[trainer,share]"],
 }
+PIP = [sys.executable, "-m", "pip", "--isolated"]  # that leaves out the user's files and PIP_…, but not the machine's
+INDEX = "https://pypi.org/simple"
 HEAD = "# Made by docker/lock.py: every distribution of one side's image, by hash.\n"
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which pip reads no settings at all."""
+    return {**os.environ, "PIP_CONFIG_FILE": os.devnull}
 
 
 def resolve(side: str) -> dict[str, Any]:
@@ -26,8 +34,8 @@ def resolve(side: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         words = ["install", "--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
-        bounds = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([sys.executable, "-m", "pip", "--isolated", *words, *bounds, *WANTED[side]], check=True)
+        bounds = ["--index-url", INDEX, "--no-cache-dir", "--constraint", str(ROOT / "constraints.txt")]
+        subprocess.run([*PIP, *words, *bounds, *WANTED[side]], check=True, env=environment())
         found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         return found
 

@@ -1,6 +1,6 @@
 # The trainer: learns from data sets; has neither Ray nor diffusers. From the project's root:
 #   docker build -f docker/trainer.Dockerfile -t viewmill-trainer .
-#   docker build -f docker/trainer.Dockerfile -t viewmill-trainer-cuda --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 .
+#   docker build -f docker/trainer.Dockerfile -t viewmill-trainer-cuda --build-arg BASE=nvidia/cuda:13.0.1-base-ubuntu24.04 .
 # Give BASE and BUILDER by digest (name@sha256:…) to pin them too; Python's packages are pinned by hash in trainer.lock.
 ARG BUILDER=python:3.11.14-slim-bookworm
 ARG BASE=python:3.11.14-slim-bookworm

@@ -87,10 +87,10 @@ def dashboard_url() -> str:
 
 
 def worker_options(resources: Mapping[str, float], recipe: Any, gpus_per_worker: float) -> Needs:
-    """Say what an actor asks for that draws every source: a GPU or its fraction where there are any, else CPUs."""
-    wants_gpu = recipe.device == "auto" or recipe.device.startswith("cuda")
+    """Say what an actor asks for that draws every source: a GPU or its fraction where it must or can, else CPUs."""
+    is_there = resources.get("GPU", 0) > 0
     usual: Needs = {"num_cpus": recipe.threads}
-    if wants_gpu and resources.get("GPU", 0) > 0:
+    if recipe.device.startswith("cuda") or (recipe.device == "auto" and is_there):
         usual = {"num_gpus": gpus_per_worker, "num_cpus": 1}
     asked: dict[str, float] = {}
     for source in recipe.sources:

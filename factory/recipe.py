@@ -61,7 +61,9 @@ class Recipe(BaseModel):
     encode: EncodeConfig = Field(default=EncodeConfig.model_validate({}), description="how an image becomes a file")
     judge: JudgeConfig = Field(default=JudgeConfig.model_validate({}), description="which images are tried again")
     batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
-        default=8, description="images drawn together, which decides bits; auto fills a GPU's memory and is 8 on a CPU"
+        default=8,
+        description="images drawn together, which decides bits; "
+        "auto fills the memory of the driver's GPU and is 8 where it has none",
     )
     threads: int = Field(default=1, ge=1, le=256, description="of a worker's processor, which decides bits")
     device: str = Field(

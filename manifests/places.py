@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Sequence
 
 from manifests.canonical import canonical_json
-from manifests.errors import CorruptError, UserError
+from manifests.errors import CorruptError, StoreError, UserError
 from manifests.store import Store, check_url
 
 PLACES = "places.json"
@@ -44,7 +44,7 @@ class Homes:
         for url in self.urls:
             try:
                 store = self.store(url)
-            except UserError as error:
+            except (UserError, StoreError) as error:
                 unreachable.append(str(error))
                 continue
             if store.exists(name):

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from manifests.errors import CorruptError, ShortError, UserError, reached, remedy
+from manifests.errors import CorruptError, ShortError, StoreError, UserError, reached, remedy
 from manifests.shard import check_member_name
 
 REPLACEABLE = frozenset(
@@ -30,9 +30,17 @@ REPLACEABLE = frozenset(
 _TEMPORARY = re.compile(r"(.*/|)\.([^/]+)\.[0-9a-f]{32}\.tmp")  # of the name that it would have got
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_FAILED = {errno.EBUSY, errno.EIO, 121}  # a disk; and what s3fs makes of 503 and 500
 
 Listing = list[tuple[str, int]]  # name, size in bytes
 Names = list[str]
+
+
+def _is_the_servers(error: Exception) -> bool:
+    """Say whether a server is down or fails, as Python, botocore, aiohttp and s3fs tell it."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    is_out_of_reach = bool(names & {"ConnectionError", "TimeoutError", "HTTPClientError", "ClientConnectionError"})
+    return is_out_of_reach or getattr(error, "errno", None) in _FAILED
 
 
 class Store:
@@ -48,7 +56,7 @@ class Store:
     def open(cls, url: str | Path, *, create: bool = False) -> Store:
         """Open the folder at a path or fsspec URL; `create` makes it and checks that it can be written.
 
-        Raises: UserError naming the URL.
+        Raises: UserError naming the URL; StoreError where its server does not answer.
         """
         check_url(str(url))
         text = str(url).rstrip("/") or "/"
@@ -58,7 +66,8 @@ class Store:
         except UserError:
             raise
         except Exception as error:  # every backend has exceptions of its own
-            raise UserError(f"{text}: {remedy(error)}") from error
+            kind = StoreError if _is_the_servers(error) else UserError
+            raise kind(f"{text}: {remedy(error)}") from error
         return store
 
     def _prepare(self, create: bool) -> None:

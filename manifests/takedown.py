@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from manifests.dataset import DataSet, open_dataset
 from manifests.description import described, stored_facts
-from manifests.errors import ConflictError, UserError
+from manifests.errors import ConflictError, StoreError, UserError
 from manifests.store import Store
 from manifests.version import newest, publish
 from manifests.where import Where
@@ -85,7 +85,7 @@ def taken_down_since(dataset: DataSet) -> list[str]:
     for url in dataset.homes.urls:
         try:
             latest = newest(dataset.homes.store(url))
-        except UserError:
+        except (UserError, StoreError):
             continue  # a place that is gone, or damaged: what is read from it is checked then
         if latest is not None:
             gone |= {key for key in latest.tombstones if key.partition("-")[0] in streams}

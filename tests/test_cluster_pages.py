@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from factory.estimate import BYTES_PER_PIXEL
 from factory.recipe import load_recipe
+from manifests.patience import WAITS_S
 from trainer.config import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -58,3 +60,34 @@ def test_numbers_that_are_called_ours_stand_in_the_results() -> None:
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[page]):
         assert (ROOT / "docs" / target).exists(), target
+
+
+def test_a_stores_patience_is_told_as_it_is() -> None:
+    tries = {4: "four", 5: "five", 6: "six"}[len(WAITS_S) + 1]
+    assert f"tried {tries} times over {sum(WAITS_S):g} s" in PAGES["cluster.md"]
+
+
+def test_what_a_hundred_gpus_come_to_follows_from_what_was_measured() -> None:
+    page = PAGES["cluster.md"]
+    measured = re.search(r"processor time of the driver a shard[^|]*\| ([\d.]+) ms \|", page)
+    table = re.search(r"<!-- a hundred GPUs -->\n(.*?)\n<!--", page, re.DOTALL)
+    assert measured
+    assert table
+    rows = [[float(cell.strip(" %")) for cell in line.split("|")[2:4]] for line in table[1].splitlines()[2:]]
+    recipe = load_recipe("stablerep-sd15", [])
+    images = recipe.groups_per_shard * recipe.views
+    for column, shard_s in enumerate((60, 600)):
+        shards_per_s = 100 / shard_s
+        size_mb = images * 256 * 256 * BYTES_PER_PIXEL[recipe.encode.codec] / 1e6
+        expected = [3600 * shards_per_s, 3600 * shards_per_s * images, shards_per_s * float(measured[1]) / 10]
+        expected += [5 * shards_per_s, shards_per_s * size_mb]
+        assert [row[column] for row in rows] == pytest.approx(expected, rel=0.01)
+
+
+def test_the_pages_workers_are_those_of_the_file() -> None:
+    job = (ROOT / "docker" / "kubernetes" / "rayjob.yaml").read_text(encoding="utf-8")
+    workers, nodes = re.search(r"--workers (\d+)", job), re.search(r"maxReplicas: (\d+)", job)
+    assert workers
+    assert nodes
+    assert f"asks for {workers[1]} workers of a GPU each" in PAGES["cluster.md"]
+    assert f"grows to a hundred where `--workers {nodes[1]}`" in PAGES["cluster.md"]

@@ -1,17 +1,15 @@
-"""What runs ViewMill elsewhere, checked without a daemon: lint, schemas, and our own command line."""
+"""What runs ViewMill elsewhere, checked without a daemon: lint, locks, and our own command line."""
 
 from __future__ import annotations
 
-import json
+import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import kubernetes_validate
 import pytest
 import typer
 import yaml
@@ -27,11 +25,6 @@ IMAGES = sorted(DOCKER.glob("*.Dockerfile"))
 SCRIPTS = sorted(DOCKER.glob("slurm/*.sbatch"))
 MANIFESTS = sorted(DOCKER.glob("kubernetes/*.yaml"))
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
-
-# Of ray.io/v1 RayJob, what we use; its operator ignores keys that it does not know, so a slip would go unseen.
-RAY_JOB = {"entrypoint", "submissionMode", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "backoffLimit"}
-RAY_CLUSTER = {"rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"}
-RAY_GROUP = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
 
 
 def tool(name: str) -> str:
@@ -87,48 +80,6 @@ def test_scripts_are_linted(script: Path) -> None:
     lint("bash", "-n", str(script))
 
 
-def documents(path: Path) -> Iterator[dict[str, Any]]:
-    yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
-
-
-def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return every pod template of a manifest."""
-    spec = document["spec"]
-    if document["kind"] == "RayJob":
-        cluster = spec["rayClusterSpec"]
-        return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
-    return [spec["template"]] if "template" in spec else []
-
-
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-def test_manifests_keep_to_the_schemas_of_kubernetes(path: Path) -> None:
-    for document in documents(path):
-        if document["apiVersion"] != "ray.io/v1":
-            kubernetes_validate.validate(document, "1.31", strict=True)
-        for pod in pods(document):
-            template = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": pod}
-            kubernetes_validate.validate(template, "1.31", strict=True)
-
-
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-def test_pods_run_unprivileged_with_bounded_resources(path: Path) -> None:
-    for pod in [pod for document in documents(path) for pod in pods(document)]:
-        assert pod["spec"]["securityContext"]["runAsNonRoot"]
-        for container in pod["spec"]["containers"]:
-            assert container["securityContext"]["allowPrivilegeEscalation"] is False
-            assert container["resources"]["limits"].keys() >= {"cpu", "memory"}
-
-
-def test_the_ray_job_names_only_what_its_operator_knows() -> None:
-    (job,) = documents(DOCKER / "kubernetes" / "rayjob.yaml")
-    assert job["spec"].keys() <= RAY_JOB | {"rayClusterSpec"}
-    cluster = job["spec"]["rayClusterSpec"]
-    assert cluster.keys() <= RAY_CLUSTER
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-        assert group.keys() <= RAY_GROUP
-    assert cluster["rayVersion"] == locked("factory")["ray"]
-
-
 def our_commands() -> list[list[str]]:
     """Find every command line of ours in the files, from its module on."""
     texts = [path.read_text(encoding="utf-8").replace("\\\n", " ") for path in (*SCRIPTS, *MANIFESTS)]
@@ -142,7 +93,7 @@ def our_commands() -> list[list[str]]:
 
 def test_every_command_names_options_that_exist() -> None:
     commands = our_commands()
-    assert len(commands) == 6
+    assert len(commands) == 7
     for module, name, *words in commands:
         app = typer.main.get_command(__import__(f"{module}.__main__", fromlist=["app"]).app)
         known = {option for parameter in app.commands[name].params for option in parameter.opts}
@@ -153,6 +104,27 @@ def test_every_command_names_options_that_exist() -> None:
             {"factory": load_recipe, "trainer": load_config}[module](preset, changes)
 
 
+def test_cuda_bases_are_of_the_cuda_that_is_locked() -> None:
+    wanted = locked("trainer")["cuda-toolkit"].split(".")[0]
+    for image in IMAGES:
+        bases = re.findall(r"nvidia/cuda:(\d+)\.", image.read_text(encoding="utf-8"))
+        assert bases == [wanted], image.name  # by it a node refuses what its driver is too old for
+
+
+def test_locks_are_made_without_this_machines_settings(tmp_path: Path) -> None:
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "pip.conf").write_text("[global]\nextra-index-url = http://127.0.0.1/simple\n")
+    lock = runpy.run_path(str(DOCKER / "lock.py"))
+    told = [*lock["PIP"], "config", "list"]
+    here = {**os.environ, "XDG_CONFIG_DIRS": str(tmp_path)}
+    listed = [
+        subprocess.run(told, env=env, capture_output=True, text=True, check=True).stdout
+        for env in (here, {**here, "PIP_CONFIG_FILE": lock["environment"]()["PIP_CONFIG_FILE"]})
+    ]
+    assert "extra-index-url" in listed[0]  # --isolated alone reads it
+    assert listed[1] == ""
+
+
 def test_compose_services_have_no_more_rights_than_they_need() -> None:
     for name, service in COMPOSE["services"].items():
         assert service["cap_drop"] == ["ALL"], name
@@ -161,24 +133,3 @@ def test_compose_services_have_no_more_rights_than_they_need() -> None:
         assert "privileged" not in service
         for needed in service.get("depends_on", {}):
             assert needed in COMPOSE["services"]
-
-
-def exported(folder: Path) -> set[str]:
-    """Name all metrics that the code exports."""
-    from factory.metrics import FactoryMetrics
-    from manifests.prometheus import names
-    from trainer.outlet import RunMetrics
-
-    ours, theirs = FactoryMetrics(str(folder / "f.prom")), RunMetrics(str(folder / "t.prom"), images=1)
-    both = [ours.exposition, theirs.exposition]
-    return {name for one in both for name in names(one.registry)}
-
-
-def test_the_dashboard_asks_for_what_the_code_exports_and_for_all_of_it(tmp_path: Path) -> None:
-    board = json.loads((DOCKER / "grafana" / "viewmill.json").read_text(encoding="utf-8"))
-    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    asked = {name for query in queries for name in re.findall(r"viewmill_\w+", query)}
-    known = exported(tmp_path)
-    assert asked <= known
-    families = {re.sub(r"_(total|created)$", "", name) for name in known}
-    assert {re.sub(r"_total$", "", name) for name in asked} == families

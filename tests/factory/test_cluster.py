@@ -36,6 +36,11 @@ def test_sources_that_have_whole_shards_have_workers_of_their_own() -> None:
     assert needs_of(big) == {"GPU": 2, "CPU": 1, "A100": 0.01}
 
 
+def test_a_recipe_for_cuda_asks_for_gpus_that_are_still_to_come() -> None:
+    recipe = cheap.recipe(sources=[{"model": "builtin:emoji-diffusion"}], device="cuda")
+    assert worker_options({"CPU": 2.0}, recipe, 0.5) == {"num_gpus": 0.5, "num_cpus": 1}
+
+
 def test_where_most_waits_the_next_worker_goes() -> None:
     one = {"num_cpus": 1}
     assert share_out({"CPU": 4.0}, [one, one], {0: 30, 1: 10}) == [3, 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import requests
+from botocore.exceptions import EndpointConnectionError
 
 from manifests.errors import CorruptError, StoreError, UserError
 from manifests.store import Store
@@ -195,6 +196,27 @@ def test_a_server_s_own_failure_is_no_mistake_of_the_user_s(store, monkeypatch):
     monkeypatch.setattr(store._fs, "ls", fail)
     with pytest.raises(StoreError, match=r"commits/: OSError: \[Errno 5\] Internal Error: check the address"):
         store.list("commits")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        EndpointConnectionError(endpoint_url="http://127.0.0.1:9/"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        OSError(errno.EBUSY, "Service Unavailable"),  # as s3fs tells a 503
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+@pytest.mark.parametrize("create", [False, True])
+def test_a_server_that_is_down_at_the_start_is_no_mistake_of_the_user_s(s3_url, monkeypatch, failure, create):
+    def fail(*arguments, **options):
+        raise failure
+
+    monkeypatch.setattr(fsspec.filesystem("s3", use_listings_cache=False), "info", fail)
+    with pytest.raises(StoreError, match=rf"^{s3_url}: ") as caught:
+        Store.open(s3_url, create=create)
+    assert not isinstance(caught.value, UserError)
+    assert "\n" not in str(caught.value)
 
 
 def test_leftovers_of_killed_writers_are_no_objects_and_can_be_cleaned(tmp_path):
