@@ -145,10 +145,10 @@ class GanConfig(_Section):
             )
         if bank.boundaries()[-1] >= self.images:
             raise ValueError(f"images above {bank.boundaries()[-1]}, where the last member of the bank comes in")
-        judges = {member.model.partition("@")[0] for member in bank.members}
-        if self.quality.extractor.partition("@")[0] in judges:
+        if _family(self.quality.extractor) in {_family(member.model) for member in bank.members}:
             raise ValueError(
-                f"another quality.extractor: {self.quality.extractor} is in the bank, and would measure what it taught"
+                f"another quality.extractor: {self.quality.extractor} is of a family that is in the bank, and would"
+                " measure what it taught"
             )
 
     @property
@@ -175,6 +175,11 @@ class GanConfig(_Section):
         if whole["discriminator"]["ada"] is None:
             del whole["discriminator"]["ada"]
         return {name: value for name, value in whole.items() if value is not None or name not in _ADDED_LATER}
+
+
+def _family(model: str) -> str:
+    """Name a vision model without its size; the packaged networks are one family."""
+    return model.partition("@")[0].rstrip("012") if model.startswith("efficientnet-lite") else model.partition("@")[0]
 
 
 def presets() -> list[str]:

@@ -230,8 +230,11 @@ def test_a_bank_that_does_not_fit_is_refused(models: list[str], change: dict[str
 
 
 def test_whoever_measures_may_not_teach(models: list[str]) -> None:
-    with pytest.raises(UserError, match="is in the bank, and would measure what it taught"):
+    with pytest.raises(UserError, match="is of a family that is in the bank, and would measure what it taught"):
         tiny.config(**{**settings(models), "quality__extractor": models[0]})
+    cousins = settings(["efficientnet-lite1@64", *models[1:]])
+    with pytest.raises(UserError, match="efficientnet-lite0@128 is of a family that is in the bank"):
+        tiny.config(**{**cousins, "quality": "{every_images: 10, extractor: efficientnet-lite0@128}"})
 
 
 def test_a_member_that_is_not_here_is_missed_before_anything_is_trained(
