@@ -11,8 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from factory import job
 from factory.events import Failed, Lost, Ready, Told
 from factory.metrics import FactoryMetrics
+from factory.plan import plan_shard
+from factory.runs import read_runs
 from factory.telemetry import Telemetry
 from factory.watchdog import Pulse
+from factory.workshop import Assignment
 from tests.factory import cheap
 from tests.factory.cheap import CheapWorkshop
 
@@ -53,6 +56,16 @@ def test_a_worker_of_a_cluster_of_cpus_takes_no_gpu_hours() -> None:
     told.take(Ready(0, {}))
     clock.now_s = 3600.0
     assert (told.costs(1)["worker_hours"], told.costs(1)["gpu_hours"]) == (1.0, 0.0)
+
+
+def test_a_worker_s_share_of_a_gpu_is_in_what_status_adds_up(tmp_path: Path) -> None:
+    work = job.begin(cheap.recipe(), str(tmp_path), job.Options(inline=True))
+    workshop = CheapWorkshop(Assignment(work.stream.recipe, str(tmp_path), "run", [{"sha256": "ab"}], gpus=0.25))
+    assert workshop.begin().gpus == 0.25
+    workshop.render(plan_shard(work.stream.recipe, work.stream.subjects, work.segments[0], 1), "000001-a")
+    runs = read_runs(work.store)
+    assert runs.worker_s > 0
+    assert runs.gpu_s == pytest.approx(runs.worker_s / 4)
 
 
 def test_a_lost_worker_is_shown_no_more(tmp_path: Path) -> None:
