@@ -105,4 +105,3 @@ def _fetch_file(store: Store, part: Path, name: str, sha256: str) -> None:
     store.get_file(name, target)
     if (found := file_sha256(target)) != sha256:
         raise CorruptError(f"{store.url}/{name}: sha256 {found[:16]}, its {LIST} says {sha256[:16]}: upload it again")
-
