@@ -82,7 +82,7 @@ def busy(folder: str) -> dict[str, float]:
     """Draw 160 batches of a second."""
     _, facts, _ = run(folder, 1.0, groups=640, groups_per_shard=16, batch=4)
     drawn = [json.loads(path.read_text())["generate_s"] for path in Path(folder).glob("runs/attempts/*.rendered.json")]
-    return {"busy": sum(drawn) / 3600 / facts["gpu_hours"], "seconds": facts["seconds"]}
+    return {"busy": sum(drawn) / 3600 / facts["worker_hours"], "seconds": facts["seconds"]}
 
 
 def many(folder: str) -> dict[str, float]:

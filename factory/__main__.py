@@ -42,7 +42,8 @@ Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
 Data = Annotated[str, typer.Argument(help="folder or fsspec URL of a data set")]
 Metrics = Annotated[str | None, typer.Option(help="for Prometheus: a port, HOST:PORT, or a file ending in .prom")]
-Price = Annotated[float | None, typer.Option(min=0, help="price of one worker (a GPU) for an hour")]
+Price = Annotated[float | None, typer.Option(min=0, help="price of one worker, with its share of GPUs, for an hour")]
+Share = Annotated[float, typer.Option(min=0.01, help="share of a GPU that one worker takes, where there are any")]
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:
@@ -63,6 +64,7 @@ def plan(
     images_per_s: Annotated[float | None, typer.Option(help="rate of one worker, for time and cost")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="measure the rate here, with the weights")] = False,
     workers: Annotated[int, typer.Option(min=1, help="workers that will share the work")] = 1,
+    gpus_per_worker: Share = 1.0,
     price_per_hour: Price = None,
     changes: Changes = None,
     as_json: AsJson = False,
@@ -78,8 +80,15 @@ def plan(
     prompts = read_prompts(recipe.prompts)[0] if recipe.prompts else None
     if measure:
         stream = resolve(recipe)
-        recipe, rate = stream.recipe, estimate.measure(stream)
-    facts = estimate.estimate(recipe, prompts, images_per_s=rate, workers=workers, price_per_hour=price_per_hour)
+        recipe, rate = estimate.on_this_device(stream.recipe), estimate.measure(stream)
+    facts = estimate.estimate(
+        recipe,
+        prompts,
+        images_per_s=rate,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        price_per_hour=price_per_hour,
+    )
     _print(facts, as_json)
     if rate is None:
         print("for hours and GPU-hours, give a worker's rate: --images-per-s RATE, or --measure", file=sys.stderr)
@@ -100,9 +109,9 @@ def render(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="only draw a contact sheet of so many groups")] = None,
     inline: Annotated[bool, typer.Option("--inline", help="render in this process, without Ray")] = False,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to join: auto or ray://host:port")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join: auto, or HOST:PORT of its head")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Ray actors; else one a GPU or CPU slot")] = None,
-    gpus_per_worker: Annotated[float, typer.Option(min=0.01, help="share of a GPU that one actor takes")] = 1.0,
+    gpus_per_worker: Share = 1.0,
     accept_numerics: Annotated[bool, typer.Option("--accept-numerics", help="resume on other software")] = False,
     runtime_env: Annotated[Path | None, typer.Option(parser=local_path, help="Ray runtime environment, YAML")] = None,
     start_timeout_s: Annotated[float, typer.Option(min=1, help="how long to wait while no worker is there")] = 600.0,

@@ -14,6 +14,10 @@ from typing import Any
 from manifests.errors import UserError
 
 CONNECT_TIMEOUT_S = 10.0
+EXPECTED_ADDRESS = (
+    "expected auto, or HOST:PORT of the head (usually port 6379), on a machine of the cluster; from elsewhere let"
+    " `ray job submit -- python -m factory render … --address auto` run it there"
+)
 OBJECT_STORE_BYTES = 100 << 20  # plans and records only; pixels never pass through it
 OWN_OPTIONS = {"num_gpus": "GPU", "num_cpus": "CPU"}  # Ray's options beside its names of resources
 
@@ -52,11 +56,11 @@ def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
 
 def _check_reachable(address: str) -> None:
     """Knock before Ray does, which goes on knocking for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        if address != "auto":
-            raise UserError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
+    if address == "auto":
         return
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdigit():
+        raise UserError(f"--address {address}: {EXPECTED_ADDRESS}")
     try:
         socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:

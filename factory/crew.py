@@ -7,25 +7,30 @@ Actors come and go with the cluster's nodes; one that is about to go, or that sh
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Thread
 from typing import Any, Protocol
 
 from factory.cluster import (
     actor_options,
     cluster_resources,
     dashboard_url,
+    needs_of,
     pool_options,
     share_out,
     start_ray,
     worker_count,
 )
+from factory.events import Event, Failed, Finished, Lost, Ready, Told
 from factory.plan import ShardPlan
-from factory.watchdog import ALARM_AFTER_S, Pulse
-from factory.workshop import Assignment, Workshop
+from factory.runs import new_attempt
+from factory.watchdog import ALARM_AFTER_S, Pulse, StalledError
+from factory.workshop import Assignment, Opened, Workshop
 from manifests.commit import CommitRecord
 
 DEPTH = 2
@@ -34,52 +39,8 @@ STAFF_EVERY_S = 5.0
 NODE_DIED = "node has died"  # as Ray words it
 DOUBT_S = 120.0  # in which Ray finds out whether it was the worker or its node
 ASK_AGAIN_S = 1.0
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A worker has loaded its generators."""
-
-    worker: int
-    numerics: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A shard has its record."""
-
-    worker: int
-    record: CommitRecord
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A worker lives, but what it tried failed; `shard` is None while it was still loading."""
-
-    worker: int
-    shard: int | None
-    error: BaseException
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A worker died with what it held; another takes its place."""
-
-    worker: int
-    shards: tuple[int, ...]
-    was_preempted: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Told:
-    """A worker told how it is."""
-
-    worker: int
-    pulse: Pulse
-
-
-Event = Ready | Finished | Failed | Lost | Told
+ANSWER_S = 60.0  # to fetch an answer that is there
+CLOSE_S = 60.0  # that threads have to end when a job does
 
 
 class Crew(Protocol):
@@ -112,23 +73,37 @@ class Crew(Protocol):
         """Stop the workers, finished or not."""
 
 
+def _ready(worker: int, opened: Opened) -> Ready:
+    return Ready(worker, opened.numerics, opened.gpus, opened.loading_s)
+
+
+def _fulfil(future: Future[CommitRecord], work: Callable[[], CommitRecord]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+
+
 class InlineCrew:
-    """One worker in this process, for debugging and small machines: no Ray at all."""
+    """One worker in this process, for debugging and small machines: no Ray at all.
+
+    Its threads are daemons: Python waits for others at its end, and one that hangs cannot be ended.
+    """
 
     dashboard_url = ""
 
     def __init__(self, assignment: Assignment) -> None:
         self._workshop = Workshop(replace(assignment, pool=None))
-        self._pool = ThreadPoolExecutor(DEPTH, thread_name_prefix="render")
-        self._futures: dict[Future[CommitRecord], int] = {}
-        self._events: list[Event] = [Ready(0, self._workshop.open())]
+        self._futures: dict[Future[CommitRecord], tuple[int, str]] = {}
+        self._is_stalled = False
+        self._events: list[Event] = [_ready(0, self._workshop.begin())]
 
     def staff(self, open_shards: Mapping[int, int]) -> None:
         """Leave the one worker alone."""
 
     def held(self) -> Mapping[int, Sequence[int]]:
         """Return the shards that the one worker holds."""
-        return {0: list(self._futures.values())}
+        return {0: [shard for shard, _ in self._futures.values()]}
 
     def pool(self, worker: int) -> int:
         """Draw from the one pool that there is."""
@@ -144,25 +119,34 @@ class InlineCrew:
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Start a shard in a thread."""
-        self._futures[self._pool.submit(self._workshop.render, plan)] = plan.index
+        attempt, future = new_attempt(plan.index), Future[CommitRecord]()
+        self._futures[future] = plan.index, attempt
+        work = partial(self._workshop.render, plan, attempt)
+        Thread(target=_fulfil, args=(future, work), name=f"render {plan.index:06d}", daemon=True).start()
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """Wait for a thread to end."""
+        """Wait for a thread to end; one that stalls fails the whole job, since none can take its place."""
         events, self._events = self._events, []
         if not events and self._futures:
             done, _ = wait_for_futures(self._futures, timeout_s, FIRST_COMPLETED)
-            events = [self._ended(future) for future in done] + [Told(0, self._workshop.pulse(0.0))]
+            events = [self._ended(future) for future in done]
+            pulse = self._workshop.pulse(0.0)
+            events.append(Told(0, pulse))
+            self._is_stalled = pulse.state == "stalled"
+            if self._is_stalled:
+                error = StalledError(f"rendering stalled: {pulse.detail}; run the same command again to go on")
+                events.append(Failed(0, None, error))
         return events
 
     def _ended(self, future: Future[CommitRecord]) -> Event:
-        shard = self._futures.pop(future)
+        shard, attempt = self._futures.pop(future)
         error = future.exception()
-        return Finished(0, future.result()) if error is None else Failed(0, shard, error)
+        return Finished(0, future.result(), attempt) if error is None else Failed(0, shard, error, attempt)
 
     def close(self) -> None:
-        """Let the running threads end and free the generators."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._workshop.close()
+        """Give the running threads a while to end, and free the generators unless one still draws."""
+        if not wait_for_futures(self._futures, 0.0 if self._is_stalled else CLOSE_S).not_done:
+            self._workshop.close()
 
 
 @dataclass
@@ -171,7 +155,7 @@ class Hand:
 
     actor: Any
     pool: int
-    shards: list[int]
+    shards: dict[int, str] = field(default_factory=dict)  # and the attempts at them
     is_ready: bool = False
     is_leaving: bool = False
     pulse: Any = None  # the answer that is awaited
@@ -226,15 +210,16 @@ class RayCrew:
         import ray
 
         worker, self._next_worker = self._next_worker, self._next_worker + 1
-        known = replace(self._assignment, pool=pool if len(self._options) > 1 else None, worker=worker)
+        own, gpus = pool if len(self._options) > 1 else None, needs_of(self._options[pool]).get("GPU", 0.0)
+        known = replace(self._assignment, pool=own, worker=worker, gpus=gpus)
         options = actor_options(self._options[pool], self._runtime_env)
         remote = ray.remote(Workshop).options(max_concurrency=DEPTH + 1, max_restarts=0, **options)
-        self._hands[worker] = Hand(remote.remote(known, is_alone=True), pool, [])
-        self._tasks[self._hands[worker].actor.open.remote()] = (worker, None)
+        self._hands[worker] = Hand(remote.remote(known, is_alone=True), pool)
+        self._tasks[self._hands[worker].actor.begin.remote()] = (worker, None)
 
     def held(self) -> Mapping[int, Sequence[int]]:
         """Return what each actor holds that has loaded its generators and is to stay."""
-        return {w: hand.shards for w, hand in self._hands.items() if hand.is_ready and not hand.is_leaving}
+        return {w: list(hand.shards) for w, hand in self._hands.items() if hand.is_ready and not hand.is_leaving}
 
     def pool(self, worker: int) -> int:
         """Return an actor's pool."""
@@ -250,8 +235,8 @@ class RayCrew:
 
     def hand(self, worker: int, plan: ShardPlan) -> None:
         """Send a shard's plan to an actor."""
-        self._hands[worker].shards.append(plan.index)
-        self._tasks[self._hands[worker].actor.render.remote(plan)] = (worker, plan.index)
+        attempt = self._hands[worker].shards[plan.index] = new_attempt(plan.index)
+        self._tasks[self._hands[worker].actor.render.remote(plan, attempt)] = (worker, plan.index)
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Wait for an actor to answer or die."""
@@ -279,26 +264,26 @@ class RayCrew:
 
         worker, shard = self._tasks[task]
         try:
-            answer = ray.get(task)
+            answer = ray.get(task, timeout=ANSWER_S)
         except ray.exceptions.RayTaskError as error:
-            self._over(task)
-            return Failed(worker, shard, error.cause if isinstance(error.cause, BaseException) else error)
+            cause = error.cause if isinstance(error.cause, BaseException) else error
+            return Failed(worker, shard, cause, self._over(task))
         except ray.exceptions.RayError as error:
             return self._lost(worker, error)
-        self._over(task)
+        attempt = self._over(task)
         if shard is not None:
-            return Finished(worker, answer)
+            return Finished(worker, answer, attempt)
         self._hands[worker].is_ready = True
         self._ask(worker)
-        return Ready(worker, answer)
+        return _ready(worker, answer)
 
-    def _over(self, task: Any) -> None:
+    def _over(self, task: Any) -> str:
         worker, shard = self._tasks.pop(task)
         hand = self._hands[worker]
-        if shard is not None:
-            hand.shards.remove(shard)
+        attempt = "" if shard is None else hand.shards.pop(shard)
         if hand.is_leaving and not hand.shards:
             self._let_go(worker, "it left")
+        return attempt
 
     def _ask(self, worker: int) -> None:
         hand = self._hands[worker]
@@ -310,7 +295,7 @@ class RayCrew:
 
         worker = self._pulses.pop(answer)
         try:
-            pulse: Pulse = ray.get(answer)
+            pulse: Pulse = ray.get(answer, timeout=ANSWER_S)
         except ray.exceptions.RayError as error:
             return self._lost(worker, error)
         if self._hands[worker].doubted_at_s is not None:
@@ -353,7 +338,7 @@ class RayCrew:
             or bool(getattr(error, "preempted", False))
             or NODE_DIED in text
         )
-        return Lost(worker, tuple(hand.shards), went, reason)
+        return Lost(worker, tuple(hand.shards), went, reason, tuple(hand.shards.values()))
 
     def _ask_the_doubtful(self) -> None:
         """Call again those whose connection broke: they answer, or Ray has found out what died."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from factory.cluster import needs_of, pool_options
 from factory.generators.facts import AnySource
 from factory.generators.latent_config import LatentSource
 from factory.plan import GroupPlan, cut_batches, plan_shard, request
@@ -25,6 +26,7 @@ def estimate(
     *,
     images_per_s: float | None = None,
     workers: int = 1,
+    gpus_per_worker: float = 1.0,
     price_per_hour: float | None = None,
 ) -> dict[str, Any]:
     """Say what the whole recipe amounts to, without its weights; time and cost where a rate for one worker is given."""
@@ -43,9 +45,18 @@ def estimate(
     }
     if images_per_s:
         hours = images / images_per_s / 3600
-        facts |= {"images_per_s": images_per_s, "gpu_hours": hours, "hours": hours / min(workers, shards)}
+        facts |= {"images_per_s": images_per_s, "worker_hours": hours, "hours": hours / min(workers, shards)}
+        facts["gpu_hours"] = hours * _gpus(recipe, gpus_per_worker)
         facts |= {"cost": hours * price_per_hour} if price_per_hour is not None else {}
     return facts
+
+
+def _gpus(recipe: Recipe, gpus_per_worker: float) -> float:
+    """Return a worker's share of GPUs where there are any; a mean where each source has workers of its own."""
+    options = pool_options({"GPU": 1.0}, recipe, gpus_per_worker)
+    weights = [source.weight for source in recipe.sources] if len(options) > 1 else [1.0]
+    shares = [needs_of(one).get("GPU", 0.0) for one in options]
+    return sum(weight * share for weight, share in zip(weights, shares, strict=True)) / sum(weights)
 
 
 def _batches(recipe: Recipe, prompts: PromptTable | None) -> int | None:
@@ -92,6 +103,13 @@ def _side_px(source: AnySource) -> tuple[int | None, int | None, int | None]:
 def _pixels(width: int, height: int, resize_px: int | None) -> float:
     scale = resize_px / min(width, height) if resize_px else 1.0
     return width * height * scale * scale
+
+
+def on_this_device(recipe: Recipe) -> Recipe:
+    """Return the recipe for the device that it was measured on: a rate of CPUs takes no GPU-hours."""
+    from factory.numerics import pick_device
+
+    return recipe.model_copy(update={"device": pick_device(recipe.device)})
 
 
 def measure(stream: Stream, *, batches: int = 2) -> float:

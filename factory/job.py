@@ -14,8 +14,9 @@ from typing import Any
 
 from factory import numerics
 from factory.breaker import is_tripped, quarantined_fraction
-from factory.crew import DEPTH, Crew, Event, Failed, Finished, InlineCrew, Lost, RayCrew, Ready
+from factory.crew import DEPTH, Crew, InlineCrew, RayCrew
 from factory.encode import extension
+from factory.events import Event, Failed, Finished, Lost, Ready
 from factory.ledger import Ledger
 from factory.plan import plan_shard, source_of_shard
 from factory.recipe import Recipe

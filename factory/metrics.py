@@ -40,7 +40,8 @@ class FactoryMetrics:
         self._drawn = gauge("drawn_images", "images that a worker drew, finished or not", "worker")
         self._generating = gauge("generating_seconds", "time that a worker's generator computed", "worker")
         self._queued = gauge("queued_batches", "batches that wait for a worker's encoder", "worker")
-        self._worker_s = gauge("worker_seconds", "time that workers were there, busy or not")
+        self._worker_s = gauge("worker_seconds", "time that workers were there, loading, busy or not")
+        self._gpu_s = gauge("gpu_seconds", "the same times each worker's share of GPUs")
         self._cost = gauge("cost", "worker hours times their price, where one was given")
 
     @property
@@ -67,10 +68,13 @@ class FactoryMetrics:
         self._generating.labels(worker).set(pulse.generate_s)
         self._queued.labels(worker).set(pulse.queued_batches)
 
-    def queues(
-        self, ledger: Ledger, held: Mapping[int, Sequence[int]], *, worker_s: float, price_per_hour: float | None
-    ) -> None:
-        """Note what waits, what is held and what it has cost."""
+    def lost(self, worker: int) -> None:
+        """Show a worker no more that is gone: its last values would count for ever in every mean."""
+        for gauge in (self._drawn, self._generating, self._queued):
+            gauge.remove(worker)
+
+    def queues(self, ledger: Ledger, held: Mapping[int, Sequence[int]]) -> None:
+        """Note what waits and what is held."""
         out = sum(map(len, held.values()))
         self._held.set(out)
         self._waiting.set(max(0, len(ledger.open) - out))
@@ -79,7 +83,11 @@ class FactoryMetrics:
         self._twins.set(ledger.twins)
         for cause, count in ledger.retries.items():
             self._retries.labels(cause).set(count)
+
+    def paid(self, worker_s: float, gpu_s: float, *, price_per_hour: float | None) -> None:
+        """Note what it has taken and cost."""
         self._worker_s.set(worker_s)
+        self._gpu_s.set(gpu_s)
         self._cost.set(worker_s / 3600 * (price_per_hour or 0.0))
         self._exposition.update()
 

@@ -26,6 +26,11 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
 
 
+def new_attempt(shard: int) -> str:
+    """Name an attempt at a shard, so that the lines of driver and worker about it are found together."""
+    return f"{shard:06d}-{uuid.uuid4().hex[:12]}"
+
+
 @dataclass(frozen=True)
 class RunLog:
     """Where one run writes down what its workers do."""
@@ -33,13 +38,10 @@ class RunLog:
     store: Store
     run_id: str
 
-    def begun(self, shard: int) -> str:
-        """Note that a worker takes a shard; returns the name of the attempt."""
-        attempt = f"{shard:06d}-{uuid.uuid4().hex[:12]}"
-        self._note(
-            "begun", attempt, {"shard": shard, "host": socket.gethostname(), "pid": os.getpid(), "at_s": time.time()}
-        )
-        return attempt
+    def begun(self, attempt: str, shard: int) -> None:
+        """Note that a worker takes a shard."""
+        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._note("begun", attempt, {"shard": shard, **who, "at_s": time.time()})
 
     def rendered(self, attempt: str, facts: dict[str, Any]) -> None:
         """Note that all pixels of a shard are made."""
@@ -67,6 +69,7 @@ class RunFacts:
     rendered: int
     images: int
     worker_s: float
+    gpu_s: float
     images_per_s: float | None
 
 
@@ -87,5 +90,6 @@ def read_runs(store: Store) -> RunFacts:
         rendered=len(finished),
         images=sum(facts["images"] for _, facts in rendered),
         worker_s=sum(facts["seconds"] for _, facts in rendered),
+        gpu_s=sum(facts["seconds"] * facts.get("gpus", 0.0) for _, facts in rendered),  # older notes have none
         images_per_s=sum(facts["images"] for facts in newest) / elapsed_s if elapsed_s > 0 else None,
     )

@@ -45,7 +45,8 @@ def status(store: Store, *, price_per_hour: float | None = None) -> dict[str, An
         "refused": refusals(store, records.values()),
         "root": version.root() if version else None,
         "attempts": runs.begun,
-        "gpu_hours": runs.worker_s / 3600,
+        "worker_hours": runs.worker_s / 3600,
+        "gpu_hours": runs.gpu_s / 3600,
         "images_per_s": runs.images_per_s,
         "left_s": left_images / runs.images_per_s if runs.images_per_s and left_images is not None else None,
     }

@@ -1,7 +1,7 @@
 """What a job tells while it runs: JSON lines, Prometheus metrics, and what it has cost so far.
 
-It hears of every event and decides nothing. A worker's hours count from its readiness to its end, busy or not: that is
-what is paid for.
+It hears of every event and decides nothing. A worker's hours count from its placement to its end, loading, busy or not:
+that is what is paid for. Its GPU-hours are those times its share of GPUs, none on a cluster of CPUs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from factory.crew import Crew, Event, Failed, Finished, Lost, Ready, Told
+from factory.crew import Crew
+from factory.events import Event, Failed, Finished, Lost, Ready, Told
 from factory.ledger import Ledger
 from factory.logs import log
 from factory.metrics import FactoryMetrics
@@ -33,8 +34,8 @@ class Telemetry:
         self._run_id = self._dashboard_url = ""
         self._begun_s = clock()
         self._ready_s: float | None = None
-        self._since_s: dict[int, float] = {}  # workers that are ready
-        self._worker_s = 0.0  # of those that are gone
+        self._there: dict[int, tuple[float, float]] = {}  # workers that are ready: since when, and their GPUs
+        self._worker_s = self._gpu_s = 0.0  # of those that are gone
         self._generate_s: dict[int, float] = {}
         self._numbers: set[int] = set()
         self.views: Counter[str] = Counter()
@@ -56,21 +57,22 @@ class Telemetry:
         """Hear of what became of a worker or a shard."""
         now = self._clock()
         match event:
-            case Ready(worker=worker):
+            case Ready(worker=worker, gpus=gpus, loading_s=loading_s):
                 self._ready_s = self._ready_s or now
-                self._since_s[worker] = now
-                self._say("worker_ready", worker=worker)
-            case Finished(worker=worker, record=record):
+                self._there[worker] = now - loading_s, gpus
+                self._say("worker_ready", worker=worker, gpus=gpus, loading_s=loading_s)
+            case Finished(worker=worker, record=record, attempt=attempt):
                 if record.index not in self._numbers:
                     self._numbers.add(record.index)
                     self.views.update(record.views)
                     self._finished(record)
-                self._say("shard_finished", worker=worker, shard=record.index, views=record.views)
-            case Failed(worker=worker, shard=shard, error=error):
-                self._say("shard_failed", worker=worker, shard=shard, error=f"{type(error).__name__}: {error}")
-            case Lost(worker=worker, shards=shards, was_preempted=was_preempted, reason=reason):
+                self._say("shard_finished", worker=worker, shard=record.index, attempt=attempt, views=record.views)
+            case Failed(worker=worker, shard=shard, error=error, attempt=attempt):
+                told = f"{type(error).__name__}: {error}"
+                self._say("shard_failed", worker=worker, shard=shard, attempt=attempt, error=told)
+            case Lost(worker=worker):
                 self._gone(worker, now)
-                self._say("worker_lost", worker=worker, shards=shards, was_preempted=was_preempted, reason=reason)
+                self._say("worker_lost", **vars(event))
             case Told(worker=worker, pulse=pulse):
                 self._generate_s[worker] = pulse.generate_s
                 if pulse.state == "leaving":
@@ -83,28 +85,35 @@ class Telemetry:
             self._metrics.finished(record)
 
     def _gone(self, worker: int, now_s: float) -> None:
-        self._worker_s += now_s - self._since_s.pop(worker, now_s)
+        since_s, gpus = self._there.pop(worker, (now_s, 0.0))
+        self._worker_s += now_s - since_s
+        self._gpu_s += (now_s - since_s) * gpus
+        if self._metrics:
+            self._metrics.lost(worker)
 
     def count(self, ledger: Ledger, crew: Crew) -> None:
         """Look at the queues."""
         if self._metrics:
-            worker_s = self._hours_s(self._clock())
-            self._metrics.queues(ledger, crew.held(), worker_s=worker_s, price_per_hour=self._price_per_hour)
+            self._metrics.queues(ledger, crew.held())
+            self._metrics.paid(*self._paid_s(self._clock()), price_per_hour=self._price_per_hour)
 
-    def _hours_s(self, now_s: float) -> float:
-        return self._worker_s + sum(now_s - since_s for since_s in self._since_s.values())
+    def _paid_s(self, now_s: float) -> tuple[float, float]:
+        """Return the seconds of workers and those of GPUs."""
+        worker_s = self._worker_s + sum(now_s - since_s for since_s, _ in self._there.values())
+        return worker_s, self._gpu_s + sum((now_s - since_s) * gpus for since_s, gpus in self._there.values())
 
     def costs(self, images: int) -> dict[str, Any]:
-        """Say what the run took: seconds, workers' hours (GPU-hours where each has a GPU), and money at a price."""
+        """Say what the run took: seconds, hours of workers and of GPUs, and money at a price of a worker's hour."""
         now = self._clock()
-        ready_s = self._ready_s or now
-        hours, seconds = self._hours_s(now) / 3600, now - ready_s
+        ready_s, (worker_s, gpu_s) = self._ready_s or now, self._paid_s(now)
+        hours, seconds = worker_s / 3600, now - ready_s
         facts: dict[str, Any] = {
             "start_s": ready_s - self._begun_s,
             "seconds": seconds,
             "images_per_s": images / seconds if seconds > 0 else 0.0,
-            "gpu_hours": hours,
-            "generating_fraction": min(1.0, sum(self._generate_s.values()) / (hours * 3600)) if hours else 0.0,
+            "worker_hours": hours,
+            "gpu_hours": gpu_s / 3600,
+            "generating_fraction": min(1.0, sum(self._generate_s.values()) / worker_s) if worker_s else 0.0,
         }
         if self._dashboard_url:
             facts["dashboard_url"] = self._dashboard_url

@@ -30,6 +30,12 @@ class LeavingError(UserError):
     """A shard that is not begun is handed back: its node is about to go."""
 
 
+class StalledError(UserError):
+    """Nothing moves and nobody can be put in its place; what is rendered is safe."""
+
+    exit_code = 4
+
+
 @dataclass(frozen=True)
 class Pulse:
     """How a worker is, and what it did since it was opened."""

@@ -41,15 +41,26 @@ class Assignment:
     learned: Learned | None = None  # the steps that the strategy goes by
     pool: int | None = None  # the source whose shards this worker draws; None: all
     worker: int = 0
+    gpus: float | None = None  # the share of GPUs that this worker is given; None: as its device says
     stall_s: float = STALL_S
     logs_json: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a worker tells when it has loaded; `loading_s` is how long it has been there, and paid for."""
+
+    numerics: dict[str, str]
+    gpus: float
+    loading_s: float
 
 
 class Workshop:
     """A process's loaded generators and its way to the store; renders the shards that it is handed."""
 
     def __init__(self, assignment: Assignment, *, is_alone: bool = False) -> None:
-        self._assignment = assignment
+        self._assignment, self._placed_s = assignment, time.monotonic()
+        self._gpus = assignment.gpus or 0.0
         self._gate = threading.Lock()  # the device draws one shard at a time
         self._generators: list[Generator] = []
         self._numerics: dict[str, str] = {}
@@ -63,6 +74,11 @@ class Workshop:
         pool, sources = self._assignment.pool, self._assignment.recipe.sources
         return dict(enumerate(sources)) if pool is None else {pool: sources[pool]}
 
+    def begin(self) -> Opened:
+        """Load the generators, and say what this worker is and what that took."""
+        numerics = self.open()
+        return Opened(numerics, self._gpus, time.monotonic() - self._placed_s)
+
     def open(self) -> dict[str, str]:
         """Load the generators; returns the numerics of this process."""
         import torch
@@ -73,6 +89,8 @@ class Workshop:
         recipe = self._assignment.recipe
         torch.set_num_threads(recipe.threads)
         device = pick_device(recipe.device)
+        if self._assignment.gpus is None:
+            self._gpus = float(device.startswith("cuda"))
         self._store = PatientStore.open(self._assignment.url)
         self._log = RunLog(self._store, self._assignment.run_id)
         sources = self._sources.values()
@@ -87,7 +105,7 @@ class Workshop:
             if here != self._assignment.fingerprints[number]:
                 raise UserError(f"{source.model}: not the recipe's weights; give every worker the same files")
 
-    def render(self, plan: ShardPlan) -> CommitRecord:
+    def render(self, plan: ShardPlan, attempt: str) -> CommitRecord:
         """Render one shard and commit it.
 
         Raises: LeavingError, with nothing begun, where this worker has to go.
@@ -95,13 +113,13 @@ class Workshop:
         with self._gate:
             if why := self._watchdog.leaving:
                 raise LeavingError(f"shard {plan.index:06d} is handed back: {why}")
-            attempt = self._log.begun(plan.index)
-            log(self._assignment.logs_json, "shard_begun", self._told(plan, attempt))
-            with self._watchdog.watching(plan.index):
+            with self._watchdog.watching(plan.index):  # the notes are puts too
+                self._log.begun(attempt, plan.index)
+                log(self._assignment.logs_json, "shard_begun", self._told(plan, attempt))
                 groups, facts = self._draw(plan)
-        self._log.rendered(attempt, facts)
-        log(self._assignment.logs_json, "shard_rendered", {**self._told(plan, attempt), **facts})
         with self._watchdog.watching(plan.index):
+            self._log.rendered(attempt, facts)
+            log(self._assignment.logs_json, "shard_rendered", {**self._told(plan, attempt), **facts})
             record = self._commit(plan, groups)
         self._watchdog.put_bytes += record.shard.size + record.rows.size
         log(self._assignment.logs_json, "shard_put", {**self._told(plan, attempt), "bytes": record.shard.size})
@@ -120,8 +138,8 @@ class Workshop:
         bench = Bench(known.recipe, generators, known.fingerprints, known.learned, beat=beat)
         groups = draw_shard(plan, bench)
         images = sum(len(group.views) for group in groups)
-        facts = {"shard": plan.index, "images": images, "seconds": time.monotonic() - begun, **vars(bench.timings)}
-        return groups, facts
+        facts = {"shard": plan.index, "images": images, "seconds": time.monotonic() - begun, "gpus": self._gpus}
+        return groups, {**facts, **vars(bench.timings)}
 
     def _told(self, plan: ShardPlan, attempt: str) -> dict[str, Any]:
         known = self._assignment

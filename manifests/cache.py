@@ -8,24 +8,24 @@ whose name is right and whose bytes are not.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from manifests.errors import CorruptError, UserError, explained
+from manifests.locking import locked
 from manifests.shard import file_sha256
 from manifests.store import Store
 
 _STALLED_AFTER_S = 600.0  # a part that has not grown for so long keeps no room
 _ABANDONED_AFTER_S = 24 * 3600.0
 _LOOK_AGAIN_S = 0.05
+_LOCK_S = 600.0  # it is held for moments
 _OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?|\.part-[0-9a-f]{32}(-(?P<whole>\d+))?")
 
 
@@ -112,15 +112,9 @@ class ShardCache:
                     return part
             time.sleep(_LOOK_AGAIN_S)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         """Keep other processes from looking for room, and so from missing a part that is just being renamed."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+        return locked(self._folder, wait_s=_LOCK_S)
 
     def _make_room(self, size: int) -> bool:
         """Delete what was used longest ago, and the parts that killed processes left a day ago; nothing else.

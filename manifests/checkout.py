@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+GIT_S = 60.0  # a network file system may hang
 _CHECKOUT = Path(__file__).parents[1]
 
 
@@ -14,6 +15,6 @@ def code_commit() -> str | None:
         return None
     command = ["git", "-C", str(_CHECKOUT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_S).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return None

@@ -35,6 +35,7 @@ class Mirror:
     def __init__(self, url: str, *, keep_last: int = 2, keep_every_images: int | None = None) -> None:
         self._keep_last, self._keep_every = keep_last, keep_every_images
         self._broken: set[str] = set()  # checkpoints of the bucket that count for nothing
+        self._lives: dict[str, bytes] = {}  # what this process has put of each
         self._store = Store.open(url, create=True)
         self.url = url.rstrip("/")
         name = hashlib.sha256(self.url.encode()).hexdigest()[:32]
@@ -70,8 +71,7 @@ class Mirror:
         for name in here:
             self._put_checkpoint(name, with_metrics=name == here[-1])
         self._drop(self._old())
-        for life in sorted((self.folder / "runs").glob("*.json")):
-            self._put(f"runs/{life.name}")
+        self._put_lives()
         self._put_encoder()
 
     def _put_checkpoint(self, name: str, *, with_metrics: bool) -> None:
@@ -82,6 +82,15 @@ class Mirror:
         for file in _CHECKPOINT_FILES:
             self._put(f"checkpoints/{name}/{file}")
         self._broken.discard(name)
+
+    def _put_lives(self) -> None:
+        """Put what each life took; a life's file grows with every save, so an older one makes way."""
+        for life in sorted((self.folder / "runs").glob("*.json")):
+            name, text = f"runs/{life.name}", life.read_bytes()
+            if self._lives.get(name) != text:
+                self._store.delete(name)
+                self._store.put_bytes(text, name)
+                self._lives[name] = text
 
     def _put_encoder(self) -> None:
         here = sorted((self.folder / "encoder").glob("*"), key=lambda one: one.name == _ENCODER_MARK)

@@ -1,7 +1,8 @@
 """What a run tells besides metrics.jsonl: Prometheus metrics while it lives, and what each life of it took.
 
 A life is one start of the command. Its file in runs/ says how many images it saw, its GPU-hours (all processes', from
-its start to its end) and, at a price, its cost; a life that was killed leaves none.
+its start to its end) and, at a price, its cost; it is replaced at every checkpoint, so that a life that was killed has
+one up to its last.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Outlet:
 
     def __init__(
         self,
+        folder: Path,
         *,
         processes: int,
         metrics: RunMetrics | None = None,
@@ -66,7 +68,13 @@ class Outlet:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._processes, self._metrics, self._price_per_hour, self._clock = processes, metrics, price_per_hour, clock
-        self._began_s = clock()
+        self._began_s, self._images_from = clock(), 0
+        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        self._path = folder / "runs" / f"{name}.json"
+
+    def begin(self, images_from: int) -> None:
+        """Note how many images the run had seen before this life."""
+        self._images_from = images_from
 
     @property
     def _gpu_s(self) -> float:
@@ -81,17 +89,20 @@ class Outlet:
         if self._metrics:
             self._metrics.write(line, self._gpu_s, self._cost)
 
-    def close(self, folder: Path, *, images_from: int, images_seen: int) -> Path:
-        """Write what this life took into the run's folder; returns the file."""
-        images, cost = images_seen - images_from, self._cost
-        facts: dict[str, Any] = {"images_from": images_from, "images_seen": images_seen, "images": images}
+    def note(self, images_seen: int) -> Path:
+        """Write what this life has taken so far into the run's folder; returns the file."""
+        images, cost = images_seen - self._images_from, self._cost
+        facts: dict[str, Any] = {"images_from": self._images_from, "images_seen": images_seen, "images": images}
         facts |= {"processes": self._processes, "gpu_hours": self._gpu_s / 3600}
         if cost is not None:
             facts |= {"cost": cost, "cost_per_1000_images": cost / images * 1000 if images else None}
-        path = folder / "runs" / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}.json"
-        path.parent.mkdir(exist_ok=True)
-        with replaced(path) as part:
+        self._path.parent.mkdir(exist_ok=True)
+        with replaced(self._path) as part:
             part.write_text(json.dumps(facts) + "\n")
+        return self._path
+
+    def close(self, images_seen: int) -> None:
+        """Write what this life took, and stop being read."""
+        self.note(images_seen)
         if self._metrics:
             self._metrics.exposition.close()
-        return path

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing, nullcontext, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from learning import checkpoint
@@ -49,6 +50,9 @@ from trainer.track import check_installed, tracking
 # DDP lays its buckets out anew after the first step of a life, unless it looks for unused parameters; more than two
 # ranks' gradients are added in an order that hangs on the place in a bucket, so that a resumed run would differ.
 _FIXED_BUCKETS = DistributedDataParallelKwargs(find_unused_parameters=True)
+# The others wait in a collective while the first rank puts a checkpoint into a bucket, perhaps for longer than NCCL's
+# ten minutes. A process that dies closes its connections, which is noticed at once; this is for silent ones.
+_SILENT_FOR = InitProcessGroupKwargs(timeout=timedelta(hours=1))
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -70,7 +74,8 @@ def pretrain(
     """
     config = config.model_copy(update={"precision": chosen_precision(config)})
     check_installed(config.trackers)
-    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision], kwargs_handlers=[_FIXED_BUCKETS])
+    handlers = [_FIXED_BUCKETS, _SILENT_FOR]
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[config.precision], kwargs_handlers=handlers)
     check_launch(accelerator.num_processes, os.environ)
     mirror = open_mirror(config, str(out), accelerator)
     run = open_run(Path(out), config, urls) if mirror is None else open_run(mirror.folder, config, urls, mirror.url)
@@ -85,7 +90,8 @@ def pretrain(
         outlet = None
         if accelerator.is_main_process:
             shown = RunMetrics(metrics, images=config.images) if metrics else None
-            outlet = Outlet(processes=accelerator.num_processes, metrics=shown, price_per_hour=price_per_hour)
+            processes = accelerator.num_processes
+            outlet = Outlet(run.folder, processes=processes, metrics=shown, price_per_hour=price_per_hour)
         return begin_or_go_on(run, state, stream, facts, accelerator, mirror, outlet)
 
 
@@ -105,7 +111,8 @@ def begin_or_go_on(
     stream.start_groups = state.images_seen // run.config.data.views
     if accelerator.is_main_process:
         run.pin(facts)
-    images_from = state.images_seen
+    if outlet is not None:
+        outlet.begin(state.images_seen)
     try:
         is_finished = train(run, state, stream, accelerator, mirror, outlet)
     except NonFiniteError as error:
@@ -113,7 +120,7 @@ def begin_or_go_on(
     finally:
         if outlet is not None:
             with suppress(OSError, UserError):  # a full disk has its own error already
-                outlet.close(run.folder, images_from=images_from, images_seen=state.images_seen)
+                outlet.close(state.images_seen)
     if is_finished and accelerator.is_main_process:
         export_run(run.folder, run.encoder)
     if mirror is not None and accelerator.is_main_process:
@@ -154,11 +161,11 @@ def train(
             if probe is not None and probe.is_due(state.images_seen):
                 track(monitor.write(state.images_seen, probe.score(state)))
             if is_saved:
-                save(run, state, monitor, accelerator, mirror)
+                save(run, state, monitor, accelerator, mirror, outlet)
         if monitor.has_open_window:
             track(close_window(monitor, state, stream, device))
         if state.images_seen > state.saved_at:
-            save(run, state, monitor, accelerator, mirror)
+            save(run, state, monitor, accelerator, mirror, outlet)
     return state.images_seen >= config.images
 
 
@@ -230,7 +237,12 @@ def close_window(monitor: Monitor, state: TrainingState, stream: Stream, device:
 
 
 def save(
-    run: Run, state: TrainingState, monitor: Monitor, accelerator: Accelerator, mirror: Mirror | None = None
+    run: Run,
+    state: TrainingState,
+    monitor: Monitor,
+    accelerator: Accelerator,
+    mirror: Mirror | None = None,
+    outlet: Outlet | None = None,
 ) -> None:
     """Write a checkpoint, once all ranks are found to hold the same weights; it counts on metrics being on disk."""
     check_same_weights(state.objective)
@@ -245,6 +257,8 @@ def save(
                 keep_last=run.config.keep_checkpoints,
                 keep_every_images=run.config.keep_every_images,
             )
+            if outlet is not None:
+                outlet.note(state.images_seen)
         if mirror is not None:
             mirror.push()
     state.saved_at = state.images_seen

@@ -35,6 +35,7 @@ class Package:
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
+FETCH_S = 600.0  # npm has its own tries
 NAMES = Package("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a", "MIT")
 STYLES = {
     "noto": Package(
@@ -177,7 +178,10 @@ def _npm_pack(package: Package, cache: Path) -> None:
         raise UserError("npm is not installed: it is needed once, to fetch the emoji drawings; install Node.js")
     cache.mkdir(parents=True, exist_ok=True)
     command = [npm, "pack", "--silent", "--pack-destination", str(cache), f"{package.name}@{package.version}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_S)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"npm has fetched {package.name} for {FETCH_S:g} s: check the network, or its proxy") from None
     if done.returncode != 0:
         raise UserError(f"npm could not fetch {package.name}@{package.version}: {done.stderr.strip() or 'no message'}")
 

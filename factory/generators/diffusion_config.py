@@ -11,11 +11,11 @@ from factory.generators.layouts import LAYOUTS, SCHEDULERS
 
 
 class Lora(BaseModel):
-    """A low-rank change of the weights, from a local safetensors file."""
+    """A low-rank change of the weights, from a safetensors file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    path: str = Field(description="of a .safetensors file")
+    path: str = Field(description="of a .safetensors file, or its URL")
     scale: float = Field(1.0, description="how strongly it counts")
 
 
@@ -42,7 +42,7 @@ class DiffusionSource(BaseModel):
     pipeline: str | None = Field(None, description="class, instead of the one in the folder's model_index.json")
     variant: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$", description="weight files to take, such as fp16")
     lora: tuple[Lora, ...] = Field((), description="low-rank changes, added into the weights")
-    vae: str | None = Field(None, description="local folder of another AutoencoderKL")
+    vae: str | None = Field(None, description="folder of another AutoencoderKL, or its URL")
     scheduler: str | None = Field(None, description="class, instead of the folder's own")
     scheduler_options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="laid over the folder's scheduler_config.json"

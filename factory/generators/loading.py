@@ -34,7 +34,7 @@ def load_pipeline(source: DiffusionSource, items: Inventory, device: str) -> Any
         models = {name: _model(name, source, items, folder) for name in items.components if items.weight_files(name)}
         pipe = _assemble(source, items, folder, models)
     pipe.scheduler = make_scheduler(pipe.scheduler.config, items.scheduler, source)
-    _add_loras(pipe, source)
+    _add_loras(pipe, source, items)
     pipe.set_progress_bar_config(disable=True)
     _place(pipe, source, device)
     _tune(getattr(pipe, items.layout.denoiser), pipe.vae, source)
@@ -107,13 +107,13 @@ def _assemble(source: DiffusionSource, items: Inventory, folder: Path, models: d
         raise UserError(f"{source.model}: could not be loaded as {items.pipeline}: {_first_line(error)}") from error
 
 
-def _add_loras(pipe: Any, source: DiffusionSource) -> None:
+def _add_loras(pipe: Any, source: DiffusionSource, items: Inventory) -> None:
     """Add the low-rank changes into the weights themselves, so that they cost nothing at each step."""
     if not source.lora:
         return
     names = [f"lora{i}" for i in range(len(source.lora))]
-    for name, lora in zip(names, source.lora, strict=True):
-        path = Path(lora.path).expanduser().resolve()
+    for i, (name, lora) in enumerate(zip(names, source.lora, strict=True)):
+        path = items.files[f"lora[{i}]"]
         try:
             pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=name, local_files_only=True)
         except LOAD_ERRORS as error:

@@ -7,45 +7,61 @@ that list and appears whole, by a rename; a process that finds it checks every h
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from manifests.cache import ShardCache
 from manifests.canonical import sha256_hex
 from manifests.errors import CorruptError, UserError, explained
+from manifests.locking import locked
 from manifests.shard import check_member_name, file_sha256
 from manifests.store import Store
 
 LIST = "SHA256SUMS"
 MAKE_LIST = f"cd FOLDER && find . -type f ! -name {LIST} -exec sha256sum {{}} + > {LIST}"
 AT_ONCE = 8
+WAIT_S = 2 * 3600.0  # for another process of this node that fetches
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(.+)")
 
 
 def stage(url: str, cache: Path | None = None) -> Path:
     """Return this node's copy of a folder of weights, fetched if need be.
 
-    Raises: UserError where the folder has no list of its files; CorruptError naming a file that is not as listed.
+    Raises: UserError where the folder has no list of its files; CorruptError naming a file that is not as listed;
+        StoreError while another process fetches for ever.
     """
     store = Store.open(url)
+    return _copy(store, _read_list(store), cache)
+
+
+def stage_file(url: str, cache: Path | None = None) -> Path:
+    """Return this node's copy of one file of such a folder, such as a LoRA; the others stay where they are.
+
+    Raises: as `stage` does; UserError where the list does not name it.
+    """
+    above, _, name = url.rpartition("/")
+    store = Store.open(above)
     listed = _read_list(store)
+    if name not in listed:
+        raise UserError(f"{url}: {LIST} beside it does not name it: {MAKE_LIST}, then upload both")
+    return _copy(store, {name: listed[name]}, cache) / name
+
+
+def _copy(store: Store, listed: dict[str, str], cache: Path | None) -> Path:
     home = (cache or ShardCache.default().folder) / "weights"
     name = sha256_hex("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(listed.items())).encode())
     folder = home / name[:32]
     with explained(str(home)):
         home.mkdir(parents=True, exist_ok=True)
         lock = home / f".lock-{folder.name}"
-        with _locked(lock, fcntl.LOCK_SH):  # all of a node look at once
+        with locked(lock, fcntl.LOCK_SH, wait_s=WAIT_S):  # all of a node look at once
             if _is_whole(folder, listed):
                 return folder
-        with _locked(lock, fcntl.LOCK_EX):  # and wait for the first that fetches
+        with locked(lock, wait_s=WAIT_S):  # and wait for the first that fetches
             if not _is_whole(folder, listed):
                 _fetch(store, listed, folder)
     return folder
@@ -89,14 +105,3 @@ def _fetch_file(store: Store, part: Path, name: str, sha256: str) -> None:
     store.get_file(name, target)
     if (found := file_sha256(target)) != sha256:
         raise CorruptError(f"{store.url}/{name}: sha256 {found[:16]}, its {LIST} says {sha256[:16]}: upload it again")
-
-
-@contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    """Hold a file's lock, which goes with the process that holds it."""
-    file = os.open(path, os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(file, how)
-        yield
-    finally:
-        os.close(file)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from factory.generators.diffusion_config import DiffusionSource, unseedable
 from factory.generators.layouts import LAYOUTS, Layout
 from factory.generators.sources import Location, licence, locate
+from factory.generators.staging import stage, stage_file
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.errors import UserError
 
@@ -62,7 +63,7 @@ def inventory(source: DiffusionSource) -> Inventory:
     files = {"model_index.json": _inside(location.folder, location.folder / "model_index.json")}
     for name, (library, _) in components.items():
         override = source.vae if name == "vae" else None
-        folder = Path(override).expanduser().resolve() if override else location.folder / name
+        folder = _local(override, stage) if override else location.folder / name
         found = _component_files(folder, name, library, source)
         root = folder if override else location.folder
         files |= {f"{name}/{path.name}": _inside(root, path) for path in found}
@@ -204,12 +205,17 @@ def _inside(root: Path, path: Path) -> Path:
     return path
 
 
+def _local(text: str, fetch: Callable[[str], Path]) -> Path:
+    """Return where something lies on this node, fetched if it is in a bucket."""
+    return (fetch(text) if "://" in text else Path(text).expanduser()).resolve()
+
+
 def _lora_file(text: str) -> Path:
-    path = Path(text).expanduser().resolve()
-    if path.suffix in PICKLES:
+    suffix = PurePosixPath(text).suffix
+    if suffix in PICKLES:
         raise UserError(f"{text}: a pickled LoRA could run code; {CONVERT}")
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise UserError(f"{text}: expected the path of a LoRA's .safetensors file")
+    if suffix != ".safetensors" or not (path := _local(text, stage_file)).is_file():
+        raise UserError(f"{text}: expected the path or URL of a LoRA's .safetensors file")
     return path
 
 

@@ -78,7 +78,9 @@ def test_a_read_only_target_is_one_line(tmp_path: Path) -> None:
     ("address", "expected"),
     [
         ("127.0.0.1:1", "Ray on 127.0.0.1:1 cannot be reached"),
-        ("nowhere", "expected auto, HOST:PORT or ray://HOST:PORT"),
+        ("nowhere", "--address nowhere: expected auto, or HOST:PORT of the head"),
+        ("ray://127.0.0.1:10001", "--address ray://127.0.0.1:10001: expected auto, or HOST:PORT of the head"),
+        ("ray://head:10001", "from elsewhere let `ray job submit"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_told_at_once(address: str, expected: str) -> None:
@@ -116,8 +118,24 @@ def test_plan_counts_shards_batches_time_and_cost(made: tuple[Path, Path]) -> No
     facts = json.loads(invoke("plan", str(made[0]), "--images-per-s", "0.5", "--price-per-hour", "9", "--json"))
     counts = [facts[name] for name in ("groups", "views", "images", "shards", "batch", "batches_per_shard")]
     assert counts == [10, 2, 20, 3, 4, 2]
-    assert facts["gpu_hours"] == pytest.approx(40 / 3600)
+    assert facts["worker_hours"] == pytest.approx(40 / 3600)
     assert facts["cost"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "gpus"),
+    [
+        (["--set", "device=auto"], 1.0),
+        (["--set", "device=auto", "--gpus-per-worker", "0.25"], 0.25),
+        (["--set", "device=auto", "--set", "sources.0.resources={GPU: 2}"], 2.0),
+        (["--set", "device=auto", "--measure"], 0.0),  # on a machine without a GPU
+        (["--set", "device=cpu"], 0.0),
+    ],
+)
+def test_plan_counts_gpus_and_not_workers(made: tuple[Path, Path], words: list[str], gpus: float) -> None:
+    facts = json.loads(invoke("plan", str(made[0]), "--images-per-s", "0.5", *words, "--json"))
+    assert facts["gpu_hours"] == pytest.approx(gpus * facts["worker_hours"])
+    assert facts["worker_hours"] > 0
 
 
 def test_plan_can_measure_the_rate_on_this_machine(made: tuple[Path, Path]) -> None:
@@ -135,7 +153,8 @@ def test_status_counts_what_is_done(made: tuple[Path, Path]) -> None:
     facts = json.loads(invoke("status", str(made[1]), "--price-per-hour", "3600", "--json"))
     assert (facts["shards"], facts["shards_done"], facts["groups_ok"], facts["views"]) == (3, 3, 10, {"ok": 20})
     assert facts["root"] == open_dataset(made[1]).root
-    assert facts["cost"] == pytest.approx(facts["gpu_hours"] * 3600)
+    assert facts["cost"] == pytest.approx(facts["worker_hours"] * 3600)
+    assert facts["worker_hours"] > 0 == facts["gpu_hours"]  # no GPU is there
     assert facts["left_s"] == 0
 
 

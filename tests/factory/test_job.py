@@ -140,10 +140,10 @@ class Broken(CheapWorkshop):
 
 
 class Faulty(CheapWorkshop):
-    def render(self, plan: Any) -> Any:
+    def render(self, plan: Any, attempt: str) -> Any:
         if plan.index == 2:
             raise ValueError("a bug that only this shard meets\nin detail")
-        return super().render(plan)
+        return super().render(plan, attempt)
 
 
 def test_an_error_of_the_user_ends_the_job_in_one_line_from_any_process(

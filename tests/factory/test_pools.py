@@ -70,9 +70,9 @@ class Pooled(CheapWorkshop):
         self._generators = [Noise(batch_s=0.01) for _ in self._sources]
         return numerics
 
-    def render(self, plan: Any) -> Any:
+    def render(self, plan: Any, attempt: str) -> Any:
         Path(self._assignment.url, "runs", f"pool-{plan.index}.json").write_text(json.dumps(list(self._sources)))
-        return super().render(plan)
+        return super().render(plan, attempt)
 
 
 def make(out: Path, **options: Any) -> str:

@@ -6,17 +6,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 from factory.generators import staging
+from factory.generators.diffusion_config import DiffusionSource
 from factory.generators.facts import facts_of
 from factory.generators.staging import LIST, stage
+from factory.generators.weights import fingerprint, inventory
 from factory.recipe import Recipe
-from manifests.errors import CorruptError, UserError
+from manifests.errors import CorruptError, StoreError, UserError
+from manifests.locking import locked
 from manifests.shard import file_sha256
-from tests.factory import recipes
+from tests.factory import recipes, tiny
 
 ASK = "import sys; from factory.generators.staging import stage; print(stage(sys.argv[1]))"
 
@@ -71,6 +75,74 @@ def test_a_file_that_is_not_as_listed_is_refused_and_leaves_nothing(weights: Pat
     with pytest.raises(CorruptError, match=r"model_index.json: sha256 .*, its SHA256SUMS says .*: upload it again"):
         stage(f"file://{weights}", tmp_path / "cache")
     assert [path for path in (tmp_path / "cache" / "weights").iterdir() if not path.name.startswith(".lock")] == []
+
+
+def changed(**where: Any) -> dict[str, str]:
+    """The fingerprint of the tiny model with a VAE or LoRAs from elsewhere."""
+    return fingerprint(inventory(DiffusionSource.model_validate({"model": str(tiny.folder("sd15")), **where})))
+
+
+def test_a_vae_in_a_bucket_is_fetched_once_and_is_the_local_one(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "cache"))
+    vae = tmp_path / "vae"
+    shutil.copytree(tiny.folder("sd15") / "vae", vae)
+    make_list(vae)
+    fsspec.filesystem("s3").put(str(vae), f"{s3_url}/vae", recursive=True)
+    first = changed(vae=f"{s3_url}/vae")
+    assert first == changed(vae=str(vae))
+    monkeypatch.setattr(staging, "_fetch", lambda *arguments: pytest.fail("fetched again"))
+    assert changed(vae=f"{s3_url}/vae") == first
+
+
+def test_a_lora_in_a_bucket_is_fetched_alone_once_and_is_the_local_one(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "cache"))
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    (loras / "fur.safetensors").write_bytes(b"\1" * 1000)
+    (loras / "wool.safetensors").write_bytes(b"\2" * 1000)
+    make_list(loras)
+    fsspec.filesystem("s3").put(str(loras), f"{s3_url}/loras", recursive=True)
+    first = changed(lora=[{"path": f"{s3_url}/loras/fur.safetensors"}])
+    assert first == changed(lora=[{"path": str(loras / "fur.safetensors")}])
+    assert [path.name for path in (tmp_path / "cache").rglob("*.safetensors")] == ["fur.safetensors"]
+    monkeypatch.setattr(staging, "_fetch", lambda *arguments: pytest.fail("fetched again"))
+    assert changed(lora=[{"path": f"{s3_url}/loras/fur.safetensors"}]) == first
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fur.safetensors", "sha256 .*, its SHA256SUMS says .*: upload it again"),
+        ("silk.safetensors", "SHA256SUMS beside it does not name it: cd FOLDER && find"),
+        ("fur.bin", "a pickled LoRA could run code"),
+    ],
+)
+def test_a_lora_that_is_not_as_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "fur.safetensors").write_bytes(b"\1")
+    make_list(tmp_path)
+    (tmp_path / "fur.safetensors").write_bytes(b"\2")
+    with pytest.raises(UserError, match=said):
+        changed(lora=[{"path": f"file://{tmp_path}/{name}"}])
+
+
+def test_who_waits_for_a_fetch_that_never_ends_gives_up(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, cache = f"file://{weights}", tmp_path / "cache"
+    name = stage(url, cache).name
+    monkeypatch.setattr(staging, "WAIT_S", 0.2)
+    with (
+        locked(cache / "weights" / f".lock-{name}", wait_s=1),
+        pytest.raises(StoreError, match=r"another process has held its lock for 0\.2 s"),
+    ):
+        stage(url, cache)
 
 
 @pytest.mark.parametrize(

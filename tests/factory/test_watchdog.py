@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from factory import job
 from factory.generators.protocol import Rendered
-from factory.plan import ShardPlan
-from factory.watchdog import LEAVE_FILE, LeavingError, Watchdog, stacks
+from factory.plan import ShardPlan, plan_shard
+from factory.runs import RunLog
+from factory.watchdog import LEAVE_FILE, LeavingError, StalledError, Watchdog, stacks
 from factory.workshop import Assignment
 from manifests.store import Store
 from tests.factory import cheap
@@ -71,8 +75,60 @@ def test_what_is_not_begun_is_handed_back_where_a_worker_must_go(tmp_path: Path)
     workshop.open()
     workshop._watchdog.leave("its node goes")
     with pytest.raises(LeavingError, match="shard 000000 is handed back: its node goes"):
-        workshop.render(ShardPlan("s" * 64, 0, 0, ()))
+        workshop.render(ShardPlan("s" * 64, 0, 0, ()), "000000-a")
     assert not list(tmp_path.glob("runs/attempts/*"))
+
+
+@pytest.mark.parametrize("note", ["begun", "rendered"])
+def test_a_note_that_is_never_put_is_a_stall_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str) -> None:
+    work = job.begin(cheap.recipe(), str(tmp_path), job.Options(inline=True))
+    known = Assignment(cheap.recipe(), str(tmp_path), "run", [{"sha256": "ab"}], stall_s=0.1)
+    workshop, hang = CheapWorkshop(known), threading.Event()
+    workshop.open()
+    monkeypatch.setattr(RunLog, note, lambda log, *facts: hang.wait(60))
+    plan = plan_shard(work.stream.recipe, work.stream.subjects, work.segments[0], 1)
+    thread = threading.Thread(target=workshop.render, args=(plan, "000001-a"))
+    thread.start()
+    try:
+        kept: list[int] = []
+        pulse = workshop._watchdog.pulse(20, lambda shard, text: kept.append(shard) or "")
+        assert (pulse.state, kept) == ("stalled", [1])
+    finally:
+        hang.set()
+        thread.join(60)
+
+
+def test_an_inline_render_that_stalls_ends_with_an_error_and_its_stacks_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.crew.Workshop", Hanging)
+    work = job.begin(cheap.recipe(), str(tmp_path), job.Options(inline=True, stall_s=1.0))
+    begun = time.monotonic()
+    with pytest.raises(StalledError, match=r"no sign of life in 1 s; the stacks .*; run the same command again"):
+        job.run(work)
+    assert time.monotonic() - begun < 30
+    (kept,) = tmp_path.glob("runs/*/stalls/*.txt")
+    assert "in render" in kept.read_text()
+    job.run(job.begin(cheap.recipe(), str(tmp_path), job.Options(inline=True)))  # as the error says
+
+
+def test_a_process_whose_render_stalls_is_over_with_exit_code_4_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(cheap.recipe().model_dump(mode="json", exclude_none=True)))
+    program = f"""
+        import sys, factory.crew
+        from factory.__main__ import main
+        from tests.factory.test_watchdog import Hanging
+        factory.crew.Workshop = Hanging
+        words = ["render", "{tmp_path}/recipe.yaml", "{tmp_path}/out", "--inline", "--stall-s", "1"]
+        sys.argv = ["factory", *words]
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == StalledError.exit_code == 4, done.stderr
+    assert "rendering stalled: no sign of life in 1 s" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_the_stacks_name_every_thread() -> None:
@@ -115,8 +171,6 @@ class Hanging(CheapWorkshop):
 def test_a_hanging_worker_is_replaced_and_leaves_its_stacks(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from factory import job
-
     monkeypatch.setattr("factory.crew.Workshop", Hanging)
     work = job.begin(cheap.recipe(), str(tmp_path), job.Options(workers=1, stall_s=2.0))
     facts = job.run(work)

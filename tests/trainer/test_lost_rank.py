@@ -3,14 +3,18 @@
 import os
 import signal
 import time
+from datetime import timedelta
 
 import fsspec
 import pytest
+from accelerate import InitProcessGroupKwargs
 
 from manifests.errors import UserError
 from tests.trainer.data import make_dataset
 from tests.trainer.killing import Watched, assert_same_state, wait_until
 from tests.trainer.processes import pretrain_words
+from trainer import pretrain
+from trainer.config import RunConfig
 from trainer.distributed import PeerLostError, peers_watched
 from trainer.mirror import Mirror
 
@@ -56,6 +60,15 @@ def test_the_others_end_within_a_minute_and_an_empty_disk_goes_on(tmp_path, monk
     assert undisturbed.sequence().items() <= run.sequence().items()
     lives = fsspec.filesystem("s3", skip_instance_cache=True).glob(f"{s3_url}/run/runs/*.json")
     assert lives, "what a life took is in the bucket"
+
+
+def test_the_others_wait_for_a_save_into_a_slow_bucket_for_longer_than_nccl_would(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(pretrain, "Accelerator", lambda **options: asked.update(options) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pretrain.pretrain(RunConfig(precision="float32"), ["data"], tmp_path)
+    (waiting,) = (one for one in asked["kwargs_handlers"] if isinstance(one, InitProcessGroupKwargs))
+    assert waiting.to_kwargs() == {"timeout": timedelta(hours=1)}
 
 
 def test_what_is_no_lost_process_stays_what_it_is():

@@ -1,5 +1,6 @@
 """A run in a bucket, over HTTP to a real server: killed on one machine, taken up on another, to the same bits."""
 
+import json
 import os
 import shutil
 import signal
@@ -43,6 +44,8 @@ def test_a_run_killed_on_one_machine_goes_on_bit_for_bit_on_another(tmp_path, mo
     whole = Mirror(f"{s3_url}/whole").folder
 
     assert kill_after(words_of(data, f"{s3_url}/killed"), f"{s3_url}/killed", "ckpt-000000000064") == -signal.SIGKILL
+    (life,) = fsspec.filesystem("s3", skip_instance_cache=True).glob(f"{s3_url}/killed/runs/*.json")
+    assert json.loads(fsspec.filesystem("s3").cat(life))["images_seen"] in (32, 64)  # up to its last checkpoint
     monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "another machine"))
     code, said = run(words_of(data, f"{s3_url}/killed"))
     assert code == 0, said
@@ -128,6 +131,18 @@ def test_checkpoints_that_are_too_old_to_be_kept_are_dropped_there_too(tmp_path,
     kept = {str(path.relative_to(tmp_path / "bucket")) for path in (tmp_path / "bucket").rglob("*") if path.is_file()}
     assert not any("016" in name for name in kept)
     assert "metrics/ckpt-000000000032.jsonl" in kept
+
+
+def test_what_a_life_took_is_replaced_there_as_it_goes_on(tmp_path, monkeypatch, bucket):
+    mine, there = on(tmp_path, monkeypatch, "a", bucket), tmp_path / "bucket" / "runs" / "life.json"
+    (mine.folder / "runs").mkdir()
+    for text in ('{"images": 16}', '{"images": 128}'):
+        (mine.folder / "runs" / "life.json").write_text(text)
+        mine.push()
+        assert there.read_text() == text
+    (mine.folder / "runs" / "life.json").write_text('{"images": 1024}')  # and the process is killed before it is put
+    on(tmp_path, monkeypatch, "a", bucket).push()
+    assert there.read_text() == '{"images": 1024}'
 
 
 def names_in(folder):

@@ -22,13 +22,28 @@ def values(text):
 
 def test_hours_are_those_of_all_processes_and_cost_follows(tmp_path):
     clock = Clock()
-    outlet = Outlet(processes=8, price_per_hour=2.0, clock=clock)
+    outlet = Outlet(tmp_path, processes=8, price_per_hour=2.0, clock=clock)
+    outlet.begin(1000)
     clock.now_s = 1800.0
-    facts = json.loads(outlet.close(tmp_path, images_from=1000, images_seen=5000).read_text())
+    facts = json.loads(outlet.note(5000).read_text())
     assert facts["images"] == 4000
     assert facts["gpu_hours"] == 4.0
     assert facts["cost"] == 8.0
     assert facts["cost_per_1000_images"] == 2.0
+
+
+def test_a_life_has_one_file_which_every_checkpoint_replaces(tmp_path):
+    clock = Clock()
+    outlet = Outlet(tmp_path, processes=1, clock=clock)
+    seen = []
+    for images in (100, 200):
+        clock.now_s += 360.0
+        facts = json.loads(outlet.note(images).read_text())
+        seen.append((facts["images"], facts["gpu_hours"]))
+    assert seen == [(100, 0.1), (200, 0.2)]
+    outlet.close(300)
+    (life,) = (tmp_path / "runs").iterdir()
+    assert json.loads(life.read_text())["images_seen"] == 300
 
 
 def test_a_number_that_is_not_finite_is_shown_as_such(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from manifests.errors import UserError
 
+RUN_S = 1800.0  # to download or unpack one package
 Packages = Mapping[str, tuple[str, str]]  # name -> version, sha256
 
 
@@ -28,9 +29,11 @@ def unpack(packages: Packages, scratch: Path) -> None:
 
 def _run(command: list[str], folder: Path) -> None:
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=RUN_S)
     except FileNotFoundError:
         raise UserError(f"{command[0]} not found: this set is built on Debian or Ubuntu") from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"`{' '.join(command)}` has not ended in {RUN_S:g} s: check the network") from None
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()[-1:] or ["no message"]
         raise UserError(f"`{' '.join(command)}` failed: {reason[0]} (try `apt-get update` first)") from None

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 
 from factory.generators import open_generator
 from factory.generators.diffusion_config import DiffusionSource
-from factory.generators.weights import fingerprint, inventory
+from factory.generators.weights import file_sha256, fingerprint, inventory
 from manifests.errors import UserError
 from tests.factory import tiny
 
@@ -92,3 +92,13 @@ def test_a_lora_of_another_family_is_refused(lora: Path) -> None:
 def test_a_lora_that_is_no_safetensors_file_is_refused(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         open_generator(with_lora(tmp_path / name))
+
+
+def test_a_lora_by_url_draws_what_the_local_one_draws(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Any
+) -> None:
+    monkeypatch.setenv("VIEWMILL_CACHE", str(tmp_path / "cache"))
+    (lora.parent / "SHA256SUMS").write_text(f"{file_sha256(lora)}  ./{lora.name}\n")
+    remote = tiny.source("sd15", lora=[{"path": f"file://{lora}"}])
+    pixels = [open_generator(source).render(views(2), 2).pixels for source in (with_lora(lora), remote)]
+    assert np.array_equal(*pixels)
