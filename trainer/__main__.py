@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from manifests.command_line import new_app, run_app
-from manifests.errors import UserError
+from manifests.errors import TrainingStoppedError, UserError
 from manifests.target import check_file, check_folder, local_path
 from trainer.codes_command import inversion, semi_supervised, trajectory
 from trainer.evaluation.command import compare, evaluate
 from trainer.exported import check_encoder
 from trainer.information.command import mi
 
-EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
 app = new_app(__doc__)
 
 
@@ -57,8 +55,7 @@ def pretrain(
     from trainer.pretrain import pretrain as train
 
     if not train(resolved, data, out, metrics=metrics, price_per_hour=price_per_hour):
-        print(f"stopped, with a checkpoint in {out}: the same command goes on", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise TrainingStoppedError(f"stopped, with a checkpoint in {out}: the same command goes on")
 
 
 @app.command()

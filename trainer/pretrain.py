@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from learning import checkpoint
 from learning.gather import all_reduce_sum
 from learning.guard import NonFiniteError, StopSignal
-from manifests.errors import UserError, explained
+from learning.peers import peers_watched
+from manifests.errors import PeerLostError, UserError, explained
 from manifests.seeds import derive
 from manifests.target import only_writer
 from trainer.cached import cached_backward, check_cacheable
@@ -28,7 +29,7 @@ from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
-from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank, peers_watched
+from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
 from trainer.export import export_run
 from trainer.mirror import Mirror, take_up
 from trainer.mixture import mixture
@@ -81,7 +82,7 @@ def pretrain(
     state = TrainingState(config.without_sources() if run.has_checkpoint else config, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
-    with only_writer(run.folder) if accelerator.is_main_process else nullcontext(), peers_watched():
+    with only_writer(run.folder) if accelerator.is_main_process else nullcontext(), peers_watched(PeerLostError):
         outlet = None
         if accelerator.is_main_process:
             shown = RunMetrics(metrics, images=config.images) if metrics else None

@@ -22,6 +22,7 @@ from manifests.takedown import takedown as take_down
 from manifests.terminal import printable
 from manifests.transfer import JOBS
 
+DIFFERENT = 8  # exit code; 1, which `diff` and `cmp` have, is that of a fault in ours
 Name = Annotated[str, typer.Option(help="name on the card")]
 Data = Annotated[str, typer.Argument(help="folder or URL of a data set")]
 
@@ -110,7 +111,7 @@ def diff(
     second_root: Annotated[str | None, typer.Option(help="root of an older version of the second")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which groups came, went or changed from the first to the second; exit code 1 if any did."""
+    """Say which groups came, went or changed from the first to the second; exit code 8 if any did."""
     found = compare(open_dataset(first, root=first_root), open_dataset(second, root=second_root))
     if as_json:
         print(json.dumps(found.to_dict(is_whole=True), indent=2))
@@ -123,7 +124,7 @@ def diff(
         _print_keys("taken down by the second", found.taken_down)
         print("the same groups" if found.is_none else "they differ", file=sys.stderr)
     if not found.is_none:
-        raise typer.Exit(1)
+        raise typer.Exit(DIFFERENT)
 
 
 def _print_keys(what: str, keys: list[str]) -> None:

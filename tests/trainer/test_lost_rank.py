@@ -7,11 +7,11 @@ import time
 import fsspec
 import pytest
 
-from manifests.errors import UserError
+from learning.peers import peers_watched
+from manifests.errors import PeerLostError, UserError
 from tests.trainer.data import make_dataset
 from tests.trainer.killing import Watched, assert_same_state, wait_until
 from tests.trainer.processes import pretrain_words
-from trainer.distributed import PeerLostError, peers_watched
 from trainer.mirror import Mirror
 
 IMAGES = 192
@@ -59,7 +59,7 @@ def test_the_others_end_within_a_minute_and_an_empty_disk_goes_on(tmp_path, monk
 
 
 def test_what_is_no_lost_process_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="shapes"), peers_watched():
+    with pytest.raises(RuntimeError, match="shapes"), peers_watched(PeerLostError):
         raise RuntimeError("shapes do not fit; Connection closed by peer")  # one process has no peers
-    with pytest.raises(UserError, match="a mistake"), peers_watched():
+    with pytest.raises(UserError, match="a mistake"), peers_watched(PeerLostError):
         raise UserError("a mistake")
