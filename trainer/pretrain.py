@@ -77,7 +77,7 @@ def pretrain(
     run = open_run(Path(out), config, urls) if mirror is None else open_run(mirror.folder, config, urls, mirror.url)
     if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
-    stream, facts = open_stream(run, accelerator)
+    stream, facts = open_stream(run, rank=accelerator.process_index, world=accelerator.num_processes)
     run.check(facts)
     state = TrainingState(config.without_sources() if run.has_checkpoint else config, accelerator.device, facts)
     if config.cache_groups:
@@ -186,7 +186,7 @@ def backward(
     return cached_backward(state.objective, inputs, groups, step_seed, accelerator.autocast, scale)
 
 
-def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
+def open_stream(run: Run, *, rank: int, world: int) -> tuple[Stream, DataFacts]:
     """Open the run's data at their beginning, this rank's part of every global batch; and say what they hold."""
     config = run.config
     text: TextConfig | None = getattr(config.objective, "text", None)
@@ -203,8 +203,8 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         size_px=config.data.size_px,
         workers=config.data.workers,
         corrupt_budget=config.data.corrupt_budget,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
+        rank=rank,
+        world=world,
         captions=[captions(one, tokenizer, text.context) for one in datasets] if tokenizer and text else None,
         targets=targets,
     )
