@@ -19,7 +19,7 @@ import typer
 
 from experiments.arms import Arm, Predictions, contrast, make, on_data, predictions, scores, training_part
 from experiments.outcome import claim_lines, keep
-from experiments.small import ENCODER, SIZE_PX
+from experiments.small import ENCODER, SIZE_PX, SMALL
 from experiments.views_information import Views, information
 from manifests.checkout import code_commit
 from manifests.command_line import new_app, run_app
@@ -59,7 +59,7 @@ def learners(data: str, images: int, label_fraction: float) -> list[Arm]:
     same = (*players, f"images={images}", f"checkpoint_images={images}", f"objective.label_fraction={label_fraction}")
     rates = ("optimizer.base_learning_rate=0.006",)  # of 256 images: 0.003 for this batch
     return [
-        on_data(f"flow-{name}", data, "learned_views", *ENCODER, *same, *rates, *own) for name, own in LEARNERS.items()
+        on_data(f"flow-{name}", data, "learned_views", *SMALL, *same, *rates, *own) for name, own in LEARNERS.items()
     ]
 
 

@@ -1,14 +1,17 @@
 """The small networks that InfoMin's experiments are repeated with: 32x32 px, a hundredth of a ResNet-50."""
 
 SIZE_PX = 32
-ENCODER = (
+SMALL = (  # what every network here has in common
     "encoder.backbone=resnet10t",
-    "encoder.arguments={channels: [16, 32, 64, 128], stem_width: 16}",
     f"encoder.size_px={SIZE_PX}",
     "objective.hidden=128",
     "objective.dimensions=64",
     "batch_images=128",
-    "optimizer.base_learning_rate=0.002",
     "data.workers=1",
     "log_images=5000",
+)
+ENCODER = (
+    *SMALL,
+    "encoder.arguments={channels: [16, 32, 64, 128], stem_width: 16}",
+    "optimizer.base_learning_rate=0.002",
 )

@@ -276,17 +276,22 @@ def rerender(
 def repair(
     data: Data,
     shard: Annotated[int | None, typer.Option(min=0, help="position of a shard; else all that are lost")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be rendered again")] = False,
 ) -> None:
     """Render lost or damaged shards again from their rows; one is replaced only if the bytes are the same."""
     from factory import repair as mending
     from manifests import open_dataset
     from manifests.store import Store
 
-    opened = open_dataset(data)
+    opened, store = open_dataset(data), Store.open(data, create=dry_run, dry_run=dry_run)
     lost = mending.lost_shards(opened) if shard is None else [shard]
     for position in lost:
-        print(printable(mending.repair(Store.open(data), opened, position)))
-    print(f"{len(lost)} shards rendered again", file=sys.stderr)
+        if dry_run:
+            loss = mending.look(store, opened, position)
+            print(printable(f"{loss.file.name}  {len(loss.rows)} images, {loss.file.size} bytes"))
+        else:
+            print(printable(mending.repair(store, opened, position)))
+    print(f"{len(lost)} shards {'would be ' * dry_run}rendered again", file=sys.stderr)
 
 
 @app.command()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from factory.rerender import rerender
+from factory.segments import read_recipe
 from manifests.canonical import canonical_json, sha256_hex
 from manifests.commit import sample_json
 from manifests.dataset import DataSet
@@ -36,15 +38,35 @@ def lost_shards(data: DataSet) -> list[int]:
     return lost
 
 
-def repair(store: Store, data: DataSet, position: int) -> str:
-    """Render one shard again and put it in its place; returns its name.
+@dataclass(frozen=True)
+class Loss:
+    """A shard that is to be rendered again."""
 
-    Raises: CorruptError if the rows are lost as well; UserError if what was rendered is not what was lost.
+    file: ShardFile
+    rows: list[Row]  # of its images
+
+
+def look(store: Store, data: DataSet, position: int) -> Loss:
+    """Check, before anything is computed, that a shard's rows and recipes are there and all of it was rendered.
+
+    Raises: CorruptError if the rows or a recipe are lost as well; UserError for images that nobody rendered here.
     """
     file = data.version.shards[position].shard
     rows: list[Row] = [row for row in data.stored_rows(position).to_pylist() if row["status"] == OK]
     if any(row["generator_sha256"] is None for row in rows):
         raise UserError(f"{data.url}/{file.name}: images that nobody rendered here: repair from a copy instead")
+    for stream_id in {row["stream_id"] for row in rows}:
+        read_recipe(store, stream_id)
+    return Loss(file, rows)
+
+
+def repair(store: Store, data: DataSet, position: int) -> str:
+    """Render one shard again and put it in its place; returns its name.
+
+    Raises: as `look` does; UserError if what was rendered is not what was lost.
+    """
+    loss = look(store, data, position)
+    file, rows = loss.file, loss.rows
     images = {}
     for one in rerender(store, data, rows):
         images[one.key, one.view] = one.data

@@ -27,6 +27,18 @@ class ConflictError(UserError):
     """The folder already holds the work of another recipe, or of other software."""
 
 
+class TrainingStoppedError(UserError):
+    """A signal ended a training early, with a checkpoint: the same command goes on."""
+
+    exit_code = 75
+
+
+class PeerLostError(UserError):
+    """Another process of the run is gone, so that this one cannot go on; the same command does, from the checkpoint."""
+
+    exit_code = 7
+
+
 class StoreError(OSError):
     """A store that failed or did not answer; nobody's mistake, so not a UserError: the same again may well work."""
 
@@ -54,6 +66,19 @@ def remedy(error: BaseException) -> str:
     if isinstance(error, PermissionError):  # of a bucket: without a number
         return f"access denied ({told}): check the credentials and their rights, or choose another target"
     return f"{type(error).__name__}: {told}"
+
+
+@contextmanager
+def interruptible(where: str) -> Iterator[None]:
+    """Say in one line that a training was interrupted; what asked it to stop may bring words of its own.
+
+    Raises: TrainingStoppedError.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        told = str(stopped) or "interrupted; run the same command again to go on"
+        raise TrainingStoppedError(f"{where}: {told}") from None
 
 
 @contextmanager

@@ -20,16 +20,19 @@ from manifests.store import Store
 from manifests.takedown import check_not_taken_down
 
 
-def write_flat(dataset: DataSet, out: str | Path, *, groups_per_shard: int | None = None) -> int:
+def write_flat(dataset: DataSet, out: str | Path, *, groups_per_shard: int | None = None, dry_run: bool = False) -> int:
     """Write every image that a data set shows as a sample of its own; returns how many.
 
+    With `dry_run` nothing is written.
     Raises: ConflictError if `out` holds something else, or groups were taken down since.
     """
     check_not_taken_down(dataset)
-    store = Store.open(out, create=True)
+    store = Store.open(out, create=True, dry_run=dry_run)
     names = [name for name, _ in store.list()]
     if names and "flat.json" not in names:
         raise ConflictError(f"{store.url} holds something else ({names[0]}): choose an empty folder")
+    if dry_run:
+        return sum(len(rows) for rows in _shards(dataset, groups_per_shard))
     tars: list[tuple[str, int]] = []
     for index, rows in enumerate(_shards(dataset, groups_per_shard)):
         with tempfile.TemporaryDirectory() as folder:

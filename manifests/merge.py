@@ -44,6 +44,14 @@ class _Seen:
         return True
 
 
+@dataclass(frozen=True)
+class Union:
+    """What a merge will write: a version, and the list of the groups that are in."""
+
+    version: VersionDoc
+    bits: bytes
+
+
 def merge(
     datasets: Sequence[DataSet],
     out: str | Path,
@@ -54,6 +62,26 @@ def merge(
     drop_duplicates: bool = False,
 ) -> DataSet:
     """Write the union of data sets; a weight is a data set's share of what a trainer draws.
+
+    Raises: as `plan_merge` does.
+    """
+    settings = {"accept_licences": accept_licences, "drop_duplicates": drop_duplicates}
+    union = plan_merge(datasets, out, weights=weights, name=name, **settings)
+    places = list(dict.fromkeys(url for dataset in datasets for url in dataset.homes.urls))
+    _write(Store.open(out, create=True), union, places, _generators(datasets))
+    return open_dataset(out, root=union.version.root(), cache=datasets[0].cache)
+
+
+def plan_merge(
+    datasets: Sequence[DataSet],
+    out: str | Path,
+    *,
+    weights: Sequence[float] | None = None,
+    name: str = "",
+    accept_licences: bool = False,
+    drop_duplicates: bool = False,
+) -> Union:
+    """Make the union of data sets without writing anything.
 
     Raises: ConflictError for groups that are there twice, licences that do not go together, or an `out` that holds
     other data; UserError for data sets of other shapes.
@@ -69,12 +97,9 @@ def merge(
     if not all(kept):
         empty = datasets[[bool(part) for part in kept].index(False)]
         raise UserError(f"{empty.url}: it has no group that the others lack: leave it out")
-    store = Store.open(out, create=True)
-    version, bits = _version(datasets, kept, weights, name)
-    _check_target(store, version)
-    places = list(dict.fromkeys(url for dataset in datasets for url in dataset.homes.urls))
-    _write(store, version, bits, places, _generators(datasets))
-    return open_dataset(out, root=version.root(), cache=datasets[0].cache)
+    union = _union(datasets, kept, weights, name)
+    _check_target(Store.open(out, create=True, dry_run=True), union.version)
+    return union
 
 
 def _check_shapes(datasets: Sequence[DataSet], weights: Sequence[float] | None) -> None:
@@ -151,9 +176,7 @@ def _new_groups(dataset: DataSet, position: int, seen: _Seen) -> tuple[NDArray[n
     return mask, again
 
 
-def _version(
-    datasets: Sequence[DataSet], kept: list[Held], weights: Sequence[float] | None, name: str
-) -> tuple[VersionDoc, bytes]:
+def _union(datasets: Sequence[DataSet], kept: list[Held], weights: Sequence[float] | None, name: str) -> Union:
     first = datasets[0].version
     bits = packed([mask for part in kept for _, mask in part])
     sha256 = sha256_hex(bits)
@@ -177,7 +200,7 @@ def _version(
         licence=joined([dataset.version.licence for dataset in datasets]),
         name=name or " + ".join(dict.fromkeys(dataset.version.name or dataset.root[:12] for dataset in datasets)),
     )
-    return version, bits
+    return Union(version, bits)
 
 
 def _generators(datasets: Sequence[DataSet]) -> list[GeneratorFacts]:
@@ -186,9 +209,10 @@ def _generators(datasets: Sequence[DataSet]) -> list[GeneratorFacts]:
     return list({one.name: one for one in told}.values())
 
 
-def _write(store: Store, version: VersionDoc, bits: bytes, places: list[str], generators: list[GeneratorFacts]) -> None:
+def _write(store: Store, union: Union, places: list[str], generators: list[GeneratorFacts]) -> None:
+    version = union.version
     assert version.selection is not None
-    store.put_bytes(bits, version.selection.bits.name)
+    store.put_bytes(union.bits, version.selection.bits.name)
     write_places(store, [url for url in places if url != store.url])
     command = f"python -m manifests merge {' '.join(places)} --out OUT"
     publish(store, version, card=CardFacts(command=command, generators=generators))

@@ -40,15 +40,15 @@ class PatientStore(Store):
         super().__init__(url, filesystem, root)
         self._busy = threading.local()  # what a store asks itself on the way is tried again as a whole
 
-    def _prepare(self, create: bool) -> None:
+    def _prepare(self, create: bool, dry_run: bool) -> None:
         for wait_s in WAITS_S:
             try:
-                return super()._prepare(create)
+                return super()._prepare(create, dry_run)
             except (UserError, PermissionError, FileNotFoundError, ValueError):
                 raise
             except Exception:  # every backend has exceptions of its own
                 time.sleep(wait_s)
-        return super()._prepare(create)
+        return super()._prepare(create, dry_run)
 
     def _try(self, act: Callable[[], T]) -> T:
         if getattr(self._busy, "is_trying", False):

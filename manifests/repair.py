@@ -47,12 +47,13 @@ def repair(
     *,
     root: str | None = None,
     jobs: int = JOBS,
+    dry_run: bool = False,
     progress: Progress = lambda size, objects: None,
     begin: Progress = lambda size, objects: None,
 ) -> list[str]:
     """Fetch from a peer what the folder's newest version, or one with a root, lacks; returns what was mended, in words.
 
-    `begin` is told how many bytes and objects there are to fetch, before the first.
+    `begin` is told how many bytes and objects there are to fetch, before the first. With `dry_run` nothing is written.
 
     Raises: UserError if the peer has not that version; CorruptError naming an object that is damaged there too.
     """
@@ -63,17 +64,22 @@ def repair(
     broken = list(damaged(store, [thing for thing in wanted if thing.file is not None]))
     sizes = {name: size for folder in _folders(wanted) for name, size in store.list(folder)}
     absent = [thing for thing in wanted if thing.file is None and thing.name not in sizes]
-    lacked = [*(thing for thing, _ in broken), *absent]
+    documents = _damaged_documents(store, other)
+    fetched = [*absent, *(thing for thing in wanted if thing.name in documents)]
+    lacked = [*(thing for thing, _ in broken), *fetched]
     begin(sum(thing.size for thing in lacked), len(lacked))
     told = [problem for _, problem in broken]
+    told += [f"{store.url}/{name} is damaged" for name in documents]
+    told += [f"{store.url}/{thing.name} is absent" for thing in absent]
+    if dry_run:
+        _check_there(store, other, lacked)
+        return told
     for thing, _ in broken:
         copy_thing(other, store, thing, is_mended=True)
         progress(thing.size, 1)
-    dropped = _drop_damaged_documents(store, other)
-    told += [f"{store.url}/{name} is damaged" for name in dropped]
-    again = [thing for thing in wanted if thing.name in dropped]
-    copy_things(other, store, [*absent, *again], jobs=jobs, progress=progress)
-    told += [f"{store.url}/{thing.name} is absent" for thing in absent]
+    for name in documents:
+        store.delete(name)
+    copy_things(other, store, fetched, jobs=jobs, progress=progress)
     for one in kin:
         store.put_bytes(one.to_bytes(), one.object_name())
     dataset = DataSet(Homes(store), version, ShardCache.default())
@@ -96,12 +102,20 @@ def _root(store: Store, peer: Store, root: str | None) -> str:
     return found[0].root()
 
 
-def _drop_damaged_documents(store: Store, peer: Store) -> list[str]:
-    """Delete versions, records, recipes and sources whose bytes are not the peer's, to be put again; returns which."""
-    dropped = []
+def _check_there(store: Store, peer: Store, lacked: list[Thing]) -> None:
+    """Look without fetching: the folder can be written, and the peer's objects are as long as they should be."""
+    Store.open(store.url, create=True, dry_run=True)
+    for thing in lacked:
+        found = peer.size(thing.name)
+        if found != thing.size:
+            raise CorruptError(f"{peer.url}/{thing.name} has {found} bytes, expected {thing.size}: damaged there too")
+
+
+def _damaged_documents(store: Store, peer: Store) -> list[str]:
+    """Name versions, records, recipes and sources whose bytes are not the peer's: they go, and are put again."""
+    found = []
     for folder in ("versions", "commits", "recipes", "segments", "sources"):
         for name in sorted({name for name, _ in store.list(folder)} & {name for name, _ in peer.list(folder)}):
             if sha256_hex(store.get_bytes(name)) != sha256_hex(peer.get_bytes(name)):
-                store.delete(name)
-                dropped.append(name)
-    return dropped
+                found.append(name)
+    return found

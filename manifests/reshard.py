@@ -193,8 +193,8 @@ def carry_out(
 
     A view that nobody wrote down passes as a part of the version that it was selected from.
     """
+    check_place(dataset, plan, target)
     version = partial(_version, dataset, plan, name=name)
-    check_target(target, version({} if plan.missing else plan.there), [])
     copy_origin(dataset, target)
     numerics, lock = _numerics(dataset), threading.Lock()
     records: dict[str, CommitRecord] = dict(plan.there)
@@ -211,6 +211,14 @@ def carry_out(
     target.put_bytes(finished.to_bytes(), finished.object_name())
     describe(dataset, dataset.homes.store(dataset.url), target, finished)
     return finished.root()
+
+
+def check_place(dataset: DataSet, plan: Reshard, target: Store) -> None:
+    """Refuse a folder that holds other data.
+
+    Raises: ConflictError.
+    """
+    check_target(target, _version(dataset, plan, {} if plan.missing else plan.there, name=""), [])
 
 
 def _version(dataset: DataSet, plan: Reshard, records: dict[str, CommitRecord], *, name: str) -> VersionDoc:

@@ -16,7 +16,7 @@ from manifests.documents import VersionDoc
 from manifests.errors import UserError
 from manifests.hub import is_hub, plan_hub, publish_to_hub
 from manifests.patience import PatientStore
-from manifests.reshard import carry_out, plan_reshard
+from manifests.reshard import carry_out, check_place, plan_reshard
 from manifests.selection import select
 from manifests.store import Store
 from manifests.takedown import check_not_taken_down
@@ -76,7 +76,7 @@ def share(
         return _to_hub(dataset, home, target, where, dry_run, progress, begin)
     if where is not None or dataset.version.kind in ("selected", "merged"):
         return _resharded(dataset, target, where, jobs, dry_run, progress, begin)
-    store = PatientStore.open(target, create=True)
+    store = PatientStore.open(target, create=True, dry_run=dry_run)
     plan, _ = plan_copy(home, store, dataset.version)
     names = [thing.name for thing in plan.missing[:_NAMED]]
     counts = (plan.groups, plan.views, len(plan.missing), plan.bytes, plan.there)
@@ -91,8 +91,9 @@ def _resharded(
     dataset: DataSet, target: str, where: str | None, jobs: int, dry_run: bool, progress: Progress, begin: Any
 ) -> Moved:
     view = dataset if where is None else select(dataset, where)
-    store = PatientStore.open(target, create=True)
+    store = PatientStore.open(target, create=True, dry_run=dry_run)
     plan = plan_reshard(view, store)
+    check_place(view, plan, store)
     missing, drafts = plan.missing, plan.drafts
     views = sum(len(draft.table) for draft in drafts)
     groups = views // dataset.version.views_per_group

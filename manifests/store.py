@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from manifests.errors import CorruptError, ShortError, StoreError, UserError, reached, remedy
 from manifests.shard import check_member_name
+from manifests.target import check_folder
 
 REPLACEABLE = frozenset(
     {"dataset.json", "README.md", "croissant.json", "shards.txt", "places.json", "examples.jpg", "wids.json"}
@@ -53,8 +54,10 @@ class Store:
         self._root = root.rstrip("/")
 
     @classmethod
-    def open(cls, url: str | Path, *, create: bool = False) -> Store:
+    def open(cls, url: str | Path, *, create: bool = False, dry_run: bool = False) -> Store:
         """Open the folder at a path or fsspec URL; `create` makes it and checks that it can be written.
+
+        With `dry_run` it is checked as well, but not made: what is read of it is that nothing is there.
 
         Raises: UserError naming the URL; StoreError where its server does not answer.
         """
@@ -62,7 +65,7 @@ class Store:
         text = str(url).rstrip("/") or "/"
         try:
             store = cls(text, *fsspec.url_to_fs(text, use_listings_cache=False))
-            store._prepare(create)
+            store._prepare(create, dry_run)
         except UserError:
             raise
         except Exception as error:  # every backend has exceptions of its own
@@ -70,8 +73,10 @@ class Store:
             raise kind(f"{text}: {remedy(error)}") from error
         return store
 
-    def _prepare(self, create: bool) -> None:
-        if self.is_local and create:
+    def _prepare(self, create: bool, dry_run: bool) -> None:
+        if self.is_local and create and dry_run:
+            check_folder(Path(self._root))
+        elif self.is_local and create:
             Path(self._root).mkdir(parents=True, exist_ok=True)
             probe = self._temporary(Path(self._root, "probe"))
             probe.touch()

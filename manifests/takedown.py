@@ -27,10 +27,12 @@ def takedown(
     keys: Sequence[str] = (),
     prompts: Sequence[str] = (),
     where: str | None = None,
+    dry_run: bool = False,
 ) -> tuple[str, list[str]]:
     """Publish a version without some groups; returns its root and the keys that went.
 
     A group goes if its key is named, or any of its views has one of the prompts or matches the condition.
+    With `dry_run` nothing is written.
     Raises: UserError for a key that is not there, or if nothing is to go; ConflictError for a view or an old version.
     """
     store, version = Store.open(dataset.url), dataset.version
@@ -41,8 +43,11 @@ def takedown(
         raise ConflictError(f"{dataset.url}: version {dataset.root[:12]} is not the newest; take down in the newest")
     found = _found(dataset, keys, prompts, where)
     changes = {"generation": version.generation + 1, "parent": dataset.root}
-    tombstones = sorted({*version.tombstones, *found})
-    root = publish(store, version.model_copy(update={**changes, "tombstones": tombstones}), card=stored_facts(store))
+    without = version.model_copy(update={**changes, "tombstones": sorted({*version.tombstones, *found})})
+    if dry_run:
+        Store.open(dataset.url, create=True, dry_run=True)
+        return without.root(), found
+    root = publish(store, without, card=stored_facts(store))
     left = open_dataset(store.url, root=root, cache=dataset.cache)
     publish(store, left.version, card=described(left, store))  # the sheet of examples too may have shown one
     return root, found

@@ -20,7 +20,7 @@ PAGES = {
 
 def commands(page: str) -> list[list[str]]:
     """Find every whole command of ours in a page, comments cut."""
-    found = re.findall(r"python -m (factory|trainer) ([^`\n|…]+)", PAGES[page])
+    found = re.findall(r"python -m (factory|manifests|trainer) ([^`\n|…]+)", PAGES[page])
     return [[module, *shlex.split(rest, comments=True)] for module, rest in found if "…" not in rest]
 
 
@@ -42,18 +42,53 @@ def test_a_command_names_what_exists(page: str, words: list[str]) -> None:
 
 
 def test_every_preset_of_the_trainer_is_in_the_papers() -> None:
-    presets = {path.stem for path in (ROOT / "trainer" / "configs").glob("*.yaml")} - {"demo", "supervised"}
+    presets = {path.stem for path in (ROOT / "trainer" / "configs").glob("*.yaml")} - {"demo"}
     named = set(re.findall(r"`([a-z0-9_]+)`", PAGES["papers.md"])) | set(
         re.findall(r"pretrain ([a-z0-9_]+)", PAGES["papers.md"])
     )
     assert presets <= named, presets - named
 
 
-def test_numbers_that_are_called_ours_stand_in_the_results() -> None:
+def rows(page: str, columns: int) -> list[list[str]]:
+    """Return the cells of every table's rows, heads and rules left out."""
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:2] == "| "]
+    return [cells for cells in found if len(cells) == columns and cells[0] not in ("paper", "preset (smoke)")]
+
+
+def test_what_was_measured_once_is_the_number_of_that_very_preset() -> None:
     results = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    numbers = set(re.findall(r"(?:once: |untrained )(\d+\.\d)", PAGES["papers.md"]))
-    assert numbers
-    assert all(number in results for number in numbers)
+    table = results.partition("## Every method once")[2].partition("\n## ")[0]
+    measured = {cells[0]: (cells[6], cells[7]) for cells in rows(table, 8)}
+    told: dict[str, str] = {}
+    for *_, command, result in rows(PAGES["papers.md"], 5):
+        for linear, untrained in re.findall(r"once: (\d+\.\d)(?:, untrained (\d+\.\d))?", result):
+            (preset,) = re.findall(r"pretrain (\w+)", command)
+            told[preset] = linear
+            assert (linear, untrained or "16.1") == measured[preset], preset
+    assert len(told) >= 14
+
+
+def test_every_number_of_ours_stands_in_the_results_or_on_the_page_that_is_linked() -> None:
+    results = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    for paper, *_, result in rows(PAGES["papers.md"], 5):
+        linked = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in re.findall(r"\]\(([^)#]+)\)", result)]
+        for number in re.findall(r"[−+]?\d+\.\d+", result):
+            assert any(number in text for text in (results, *linked)), (paper, number)
+
+
+def test_every_row_has_all_of_method_equation_command_and_result() -> None:
+    for paper, _preset, equation, command, result in rows(PAGES["papers.md"], 5):
+        assert all((paper, equation, result)), paper
+        assert "python -m " in command, paper
+
+
+FIVE = {"2106.05258", "2306.00984", "2112.09130", "2005.10243", "2105.14257"}
+
+
+def test_the_five_papers_stand_first_and_in_the_tables() -> None:
+    top, _, tables = PAGES["papers.md"].partition("\n## ")
+    assert set(re.findall(r"arXiv:(\d{4}\.\d{5})", top)) == FIVE
+    assert set(re.findall(r"arXiv:(\d{4}\.\d{5})", tables)) >= FIVE
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from manifests.command_line import new_app, run_app
-from manifests.errors import UserError
+from manifests.errors import TrainingStoppedError, UserError
 from manifests.target import check_file, check_folder, local_path
+from manifests.terminal import printable
 from trainer.codes_command import inversion, semi_supervised, trajectory
 from trainer.evaluation.command import compare, evaluate
 from trainer.exported import check_encoder
 from trainer.information.command import mi
 
-EXIT_INTERRUPTED = 75  # a signal asked the run to stop: it saved, and the same command goes on
 app = new_app(__doc__)
 
 
@@ -35,7 +34,9 @@ def pretrain(
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="price of one process (a GPU) for an hour")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the whole config and stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the whole config, what would be read and done")
+    ] = False,
 ) -> None:
     """Train an encoder. To resume, run the same command again.
 
@@ -47,7 +48,11 @@ def pretrain(
     if dry_run:
         import yaml
 
+        from trainer.dry_run import look
+
+        found = look(resolved, data, out)
         print(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False), end="")
+        print("\n".join(printable(f"# {line}") for line in found))
         return
     if out is None:
         raise UserError("--out is missing: where shall the run lie?")
@@ -57,8 +62,7 @@ def pretrain(
     from trainer.pretrain import pretrain as train
 
     if not train(resolved, data, out, metrics=metrics, price_per_hour=price_per_hour):
-        print(f"stopped, with a checkpoint in {out}: the same command goes on", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise TrainingStoppedError(f"stopped, with a checkpoint in {out}: the same command goes on")
 
 
 @app.command()

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from manifests.errors import UserError
+from manifests.errors import UserError, interruptible
 from manifests.target import check_file, check_folder, local_path, replaced
 
 if TYPE_CHECKING:
     from trainer.evaluation.evidence import Score
 
-EXIT_INTERRUPTED = 75
 Subject = Annotated[str, typer.Argument(help="finished run or exported encoder; random:RUN for fresh weights")]
 Set = Annotated[str, typer.Option("--set", help="clipart26, emoji, or a labelled data set's folder or URL")]
 Split = Annotated[str, typer.Option(help="dev to choose anything, test to publish")]
@@ -103,13 +102,10 @@ def semi_supervised(
     from trainer.semi_supervised.run import semi_supervised as run
 
     settings = SemiSupervision(seed=seed, neighbours=neighbours)
-    try:
+    with interruptible(str(out)):
         found = run(
             subject, out, dataset=dataset, split=split, shots=shots, images=images, settings=settings, say=_progress
         )
-    except KeyboardInterrupt as stopped:
-        print(stopped, file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
     time = "" if found.time is None else f", at t = {found.time:.2f}"
     line = f"{found.set} {found.split}: {_shown(found.score)} with {found.labelled} labels{time}"
     _tell([line], found.to_json(), as_json, None)

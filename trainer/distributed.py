@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from learning.gather import all_gather, rank, world_size
+from learning.gather import all_gather, rank
 from manifests.errors import UserError
-
-# What gloo and NCCL say of a peer that closed its connection, or kept silent for too long.
-_BROKEN = ("closed by peer", "reset by peer", "Broken pipe", "timed out", "Timed out", "remote process exited", "gloo")
 
 
 def check_launch(processes: int, environment: Mapping[str, str]) -> None:
@@ -28,30 +24,6 @@ def check_launch(processes: int, environment: Mapping[str, str]) -> None:
             " on CPUs: ACCELERATE_USE_CPU=true torchrun --nproc-per-node N -m trainer pretrain …;"
             " for one process: python -m trainer pretrain …"
         )
-
-
-class PeerLostError(UserError):
-    """Another process of the run is gone, so that this one cannot go on; the same command does, from the checkpoint."""
-
-    exit_code = 7
-
-
-@contextmanager
-def peers_watched() -> Iterator[None]:
-    """Say in one line that another process died, which a collective only tells as a broken connection.
-
-    Raises: PeerLostError.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        told = " ".join(str(error).split())
-        if world_size() > 1 and any(sign in told for sign in _BROKEN):
-            raise PeerLostError(
-                f"rank {rank()}: another process of this run is gone or does not answer ({told[-120:]}); what it said "
-                "says why. Start all of them again: the same command goes on from the newest checkpoint"
-            ) from error
-        raise
 
 
 def own_columns(rows: int, device: torch.device) -> Tensor:

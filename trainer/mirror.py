@@ -26,7 +26,7 @@ from manifests.store import Store
 _LOG = logging.getLogger(__name__)
 _DONE = "DONE"
 _CHECKPOINT_FILES = ("state.json", "tensors.safetensors", _DONE)
-_ENCODER_MARK = "viewmill.json"
+ENCODER_MARK = "viewmill.json"
 
 
 class Mirror:
@@ -56,8 +56,8 @@ class Mirror:
                 "whole; restore one from a backup, or choose another --out to start over"
             )
         encoder = [name for name, _ in self._store.list("encoder")]
-        if f"encoder/{_ENCODER_MARK}" in encoder:
-            for name in sorted(encoder, key=lambda one: one.endswith(_ENCODER_MARK)):
+        if f"encoder/{ENCODER_MARK}" in encoder:
+            for name in sorted(encoder, key=lambda one: one.endswith(ENCODER_MARK)):
                 self._get(name)
 
     def push(self) -> None:
@@ -93,8 +93,8 @@ class Mirror:
                 self._lives[name] = text
 
     def _put_encoder(self) -> None:
-        here = sorted((self.folder / "encoder").glob("*"), key=lambda one: one.name == _ENCODER_MARK)
-        if not here or self._store.exists(f"encoder/{_ENCODER_MARK}"):
+        here = sorted((self.folder / "encoder").glob("*"), key=lambda one: one.name == ENCODER_MARK)
+        if not here or self._store.exists(f"encoder/{ENCODER_MARK}"):
             return
         for name, _ in self._store.list("encoder"):  # as above
             self._store.delete(name)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from learning import checkpoint
 from learning.gather import all_reduce_sum
 from learning.guard import NonFiniteError, StopSignal
-from manifests.errors import UserError, explained
+from learning.peers import peers_watched
+from manifests.errors import PeerLostError, UserError, explained
 from manifests.seeds import derive
 from manifests.target import only_writer
 from trainer.cached import cached_backward, check_cacheable
@@ -29,7 +30,7 @@ from trainer.captions import captions, open_tokenizer
 from trainer.config import RunConfig
 from trainer.crops import build_inputs
 from trainer.data_facts import DataFacts
-from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank, peers_watched
+from trainer.distributed import check_launch, check_same_start, check_same_weights, of_first_rank
 from trainer.export import export_run
 from trainer.mirror import Mirror, take_up
 from trainer.mixture import mixture
@@ -81,12 +82,12 @@ def pretrain(
     run = open_run(Path(out), config, urls) if mirror is None else open_run(mirror.folder, config, urls, mirror.url)
     if of_first_rank(torch.tensor([int(run.is_finished)], device=accelerator.device)):
         return True
-    stream, facts = open_stream(run, accelerator)
+    stream, facts = open_stream(run, rank=accelerator.process_index, world=accelerator.num_processes)
     run.check(facts)
     state = TrainingState(config.without_sources() if run.has_checkpoint else config, accelerator.device, facts)
     if config.cache_groups:
         check_cacheable(state.objective)
-    with only_writer(run.folder) if accelerator.is_main_process else nullcontext(), peers_watched():
+    with only_writer(run.folder) if accelerator.is_main_process else nullcontext(), peers_watched(PeerLostError):
         outlet = None
         if accelerator.is_main_process:
             shown = RunMetrics(metrics, images=config.images) if metrics else None
@@ -192,7 +193,7 @@ def backward(
     return cached_backward(state.objective, inputs, groups, step_seed, accelerator.autocast, scale)
 
 
-def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
+def open_stream(run: Run, *, rank: int, world: int) -> tuple[Stream, DataFacts]:
     """Open the run's data at their beginning, this rank's part of every global batch; and say what they hold."""
     config = run.config
     text: TextConfig | None = getattr(config.objective, "text", None)
@@ -209,8 +210,8 @@ def open_stream(run: Run, accelerator: Accelerator) -> tuple[Stream, DataFacts]:
         size_px=config.data.size_px,
         workers=config.data.workers,
         corrupt_budget=config.data.corrupt_budget,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
+        rank=rank,
+        world=world,
         captions=[captions(one, tokenizer, text.context) for one in datasets] if tokenizer and text else None,
         targets=targets,
     )

@@ -48,7 +48,7 @@ def train_diffusion(
     import torch
 
     from factory.builtin.train_diffusion import STAGES, Plan, Run
-    from manifests.errors import UserError
+    from manifests.errors import UserError, interruptible
 
     if unknown := sorted(set(stage or ()) - set(STAGES)):
         raise UserError(f"--stage {unknown[0]!r} is none of {', '.join(STAGES)}")
@@ -60,7 +60,8 @@ def train_diffusion(
         denoiser=replace(denoiser, images=images or denoiser.images),
         decoder=replace(plan.decoder, images=decoder_images or plan.decoder.images),
     )
-    Run(data, out, _print_line, plan=plan).go(stage or STAGES)
+    with interruptible(str(out)):
+        Run(data, out, _print_line, plan=plan).go(stage or STAGES)
 
 
 @app.command("export")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.errors import UserError
+from manifests.errors import PeerLostError, UserError, interruptible
 from manifests.target import check_file, local_path
 from manifests.terminal import printable
 
@@ -30,15 +30,14 @@ def train_gan(
 
     chosen = load_config(config, changes or [])
     from factory.gan.train import Run
+    from learning.peers import peers_watched
 
-    run = Run(data, out, chosen, lambda line: print(line, flush=True))
-    if dry_run:
-        print(json.dumps(run.describe(), indent=2, ensure_ascii=False))
-        return
-    try:
+    with interruptible(str(out)), peers_watched(PeerLostError):
+        run = Run(data, out, chosen, lambda line: print(line, flush=True))
+        if dry_run:
+            print(json.dumps(run.describe(), indent=2, ensure_ascii=False))
+            return
         run.go()
-    except KeyboardInterrupt as stopped:
-        raise UserError(f"{out}: {stopped or 'interrupted; run the same command again to go on'}") from None
     run.say(str(out))
 
 

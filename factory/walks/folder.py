@@ -15,7 +15,7 @@ from factory.recipe import difference
 from learning.checkpoint import CheckpointError
 from learning.guard import NonFiniteError
 from manifests.checkout import code_commit
-from manifests.errors import ConflictError, CorruptError, UserError
+from manifests.errors import ConflictError, CorruptError, UserError, interruptible
 from manifests.target import check_file, replaced
 
 Say = Callable[[str], None]
@@ -64,12 +64,11 @@ def teller(images: int, say: Say) -> Callable[[dict[str, float]], None]:
 def stoppable(out: Path) -> Iterator[None]:
     """Say in one line how a run ended early.
 
-    Raises: UserError.
+    Raises: TrainingStoppedError after a signal, UserError, CorruptError.
     """
     try:
-        yield
-    except KeyboardInterrupt as stopped:
-        raise UserError(f"{out}: {stopped or 'interrupted; run the same command again to go on'}") from None
+        with interruptible(str(out)):
+            yield
     except NonFiniteError as error:
         raise UserError(f"{out}: training diverged: {error}") from None
     except CheckpointError as error:

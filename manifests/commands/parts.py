@@ -6,24 +6,30 @@ import json
 import sys
 from typing import Annotated
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import typer
+from rich.filesize import decimal
 
-from manifests import open_dataset
+from manifests import DataSet, open_dataset
 from manifests.commands.progress import copying
 from manifests.commands.share import AsJson, Jobs, Root
 from manifests.difference import diff as compare
 from manifests.errors import UserError
 from manifests.flat import write_flat
+from manifests.merge import Union, plan_merge
 from manifests.merge import merge as join
 from manifests.patience import PatientStore
-from manifests.reshard import carry_out, plan_reshard
+from manifests.reshard import carry_out, check_place, plan_reshard
 from manifests.split import split as cut
 from manifests.takedown import takedown as take_down
 from manifests.terminal import printable
 from manifests.transfer import JOBS
 
+DIFFERENT = 8  # exit code; 1, which `diff` and `cmp` have, is that of a fault in ours
 Name = Annotated[str, typer.Option(help="name on the card")]
 Data = Annotated[str, typer.Argument(help="folder or URL of a data set")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="check all, say what would be written, and stop")]
 
 
 def merge(
@@ -37,10 +43,12 @@ def merge(
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="of a group that is there twice, keep the first")
     ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the union of data sets without copying a shard; prints its root."""
     shares = None if weights is None else [_number(part, weights) for part in weights.split(",")]
-    found = join(
+    act = plan_merge if dry_run else join
+    found = act(
         [open_dataset(url) for url in data],
         out,
         weights=shares,
@@ -48,9 +56,13 @@ def merge(
         accept_licences=accept_licences,
         drop_duplicates=drop_duplicates,
     )
-    groups = f"{found.version.groups_ok} groups in {len(found.version.shards)} shards"
-    print(f"{groups}, licence {found.version.licence or 'unknown'}", file=sys.stderr)
-    print(found.root)
+    version = found.version
+    groups = f"{version.groups_ok} groups ({version.views_ok} images) in {len(version.shards)} shards"
+    print(f"{groups}, licence {version.licence or 'unknown'}", file=sys.stdout if dry_run else sys.stderr)
+    if isinstance(found, Union):
+        print(f"would write a list of {decimal(len(found.bits))}; no shard is copied")
+    else:
+        print(found.root)
 
 
 def _number(text: str, whole: str) -> float:
@@ -70,19 +82,27 @@ def reshard(
     root: Root = None,
     name: Name = "",
     jobs: Jobs = JOBS,
+    dry_run: DryRun = False,
 ) -> None:
     """Lay the groups of a view, union or data set into shards of their own; prints the root."""
     dataset = open_dataset(data, root=root)
     if layout not in ("groups", "flat"):
         raise UserError(f"--layout {layout}: expected groups or flat")
     if layout == "flat":
-        print(f"{write_flat(dataset, out, groups_per_shard=groups_per_shard)} samples", file=sys.stderr)
+        samples = write_flat(dataset, out, groups_per_shard=groups_per_shard, dry_run=dry_run)
+        print(f"{samples} samples{' to write' * dry_run}", file=sys.stdout if dry_run else sys.stderr)
         return
-    target = PatientStore.open(out, create=True)
+    target = PatientStore.open(out, create=True, dry_run=dry_run)
     with copying("resharding") as bar:
         plan = plan_reshard(dataset, target, groups_per_shard)
         bar.begin(sum(draft.bytes for draft in plan.missing), len(plan.missing))
-        print(carry_out(dataset, plan, target, name=name, jobs=jobs, progress=bar.advance))
+        if not dry_run:
+            print(carry_out(dataset, plan, target, name=name, jobs=jobs, progress=bar.advance))
+            return
+    check_place(dataset, plan, target)
+    images = sum(len(draft.table) for draft in plan.drafts)
+    there = len(plan.drafts) - len(plan.missing)
+    print(f"{images} images: {bar.objects} shards ({decimal(bar.bytes)} of images) to write, {there} are there")
 
 
 def split(
@@ -110,7 +130,7 @@ def diff(
     second_root: Annotated[str | None, typer.Option(help="root of an older version of the second")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which groups came, went or changed from the first to the second; exit code 1 if any did."""
+    """Say which groups came, went or changed from the first to the second; exit code 8 if any did."""
     found = compare(open_dataset(first, root=first_root), open_dataset(second, root=second_root))
     if as_json:
         print(json.dumps(found.to_dict(is_whole=True), indent=2))
@@ -123,7 +143,7 @@ def diff(
         _print_keys("taken down by the second", found.taken_down)
         print("the same groups" if found.is_none else "they differ", file=sys.stderr)
     if not found.is_none:
-        raise typer.Exit(1)
+        raise typer.Exit(DIFFERENT)
 
 
 def _print_keys(what: str, keys: list[str]) -> None:
@@ -137,9 +157,18 @@ def takedown(
     key: Annotated[list[str] | None, typer.Option(help="key of a group that is to go")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="all groups with this prompt are to go")] = None,
     where: Annotated[str | None, typer.Option(help="all groups with a view that matches are to go")] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Take groups down: a new version from which nobody reads, pulls or trains on them any more; prints its root."""
-    root, keys = take_down(open_dataset(data), keys=key or [], prompts=prompt or [], where=where)
+    dataset = open_dataset(data)
+    root, keys = take_down(dataset, keys=key or [], prompts=prompt or [], where=where, dry_run=dry_run)
     for one in keys:
-        print(printable(f"taken down: {one}"), file=sys.stderr)
-    print(root)
+        print(printable(f"{'would take' if dry_run else 'taken'} down: {one}"), file=sys.stderr)
+    print(_hidden(dataset, keys) if dry_run else root)
+
+
+def _hidden(dataset: DataSet, keys: list[str]) -> str:
+    rows = dataset.rows(["key", "size"], ok_only=True)
+    mine = rows.filter(pc.is_in(rows["key"], value_set=pa.array(keys)))
+    size = decimal(pc.sum(mine["size"]).as_py() or 0)
+    return f"{len(keys)} groups ({len(mine)} images, {size}) would be hidden; their bytes stay until someone reshards"

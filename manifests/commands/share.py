@@ -134,11 +134,12 @@ def repair(
     peer: Annotated[str, typer.Option("--from", help="folder or URL of another copy of it")],
     root: Root = None,
     jobs: Jobs = JOBS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be fetched, and stop")] = False,
 ) -> None:
     """Fetch what is absent or damaged from another copy, checked before it is put in place."""
     Store.open(data)
     with copying("repairing") as bar:
-        told = mend(data, peer, root=root, jobs=jobs, progress=bar.advance, begin=bar.begin)
+        told = mend(data, peer, root=root, jobs=jobs, dry_run=dry_run, progress=bar.advance, begin=bar.begin)
     for problem in told:
-        print(printable(f"mended: {problem}"))
-    print(f"{len(told)} objects mended", file=sys.stderr)
+        print(printable(f"{'would mend' if dry_run else 'mended'}: {problem}"))
+    print(f"{len(told)} objects{f' ({decimal(bar.bytes)}) to mend' if dry_run else ' mended'}", file=sys.stderr)

@@ -49,6 +49,9 @@ def test_the_arms_of_the_comparison_differ_in_what_they_see_alone(tmp_path):
     assert [(one.information_weight, one.label_weight) for one in kinds] == [(1, 0), (0, 1), (1, 1)]
     assert {one.label_fraction for one in kinds} == {0.25}
     arms = viewers(DATA, 1000, flows)
+    for arm in (*flows, *arms):
+        keys = [change.partition("=")[0] for change in arm.config_changes]
+        assert len(keys) == len(set(keys)), f"{arm.name}: a setting that is overridden says nothing"
     assert [arm.name for arm in arms] == ["rgb", *LEARNERS]
     write_flow(tmp_path, LearnedColours("rgb", PixelFlow()), {})
     configs = []

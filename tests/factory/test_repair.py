@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def test_lost_and_damaged_shards_are_found_and_come_back_as_they_were(data: Path
     tars[0].unlink()
     tars[1].write_bytes(before[tars[1]][:-700])
     assert lost_shards(open_dataset(data)) == [0, 1]
+    held = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    asked = CliRunner().invoke(app, ["repair", str(data), "--dry-run"])
+    assert asked.exit_code == 0
+    assert re.findall(r"(shards/\S+)  \d+ images, (\d+) bytes", asked.stdout) == [
+        (f"shards/{tar.name}", str(len(before[tar]))) for tar in tars[:2]
+    ]
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == held
     ran = CliRunner().invoke(app, ["repair", str(data)])
     assert (ran.exit_code, ran.stdout.split()) == (0, [f"shards/{tar.name}" for tar in tars[:2]])
     assert {tar: tar.read_bytes() for tar in tars} == before

@@ -61,7 +61,7 @@ def test_what_is_told_and_the_codes_of_each_command(run, data, tmp_path):
     code, out, err = run("takedown", "alone", "--key", key)
     assert (code, out.strip(), err) == (0, open_dataset("alone").root, f"taken down: {key}\n")
     code, out, _ = run("diff", "union", "alone")
-    assert code == 1
+    assert code == 8
     assert f"taken down by the second: 1 groups: {key}" in out
     code, out, _ = run("card", "alone", "--summary", "Integers.")
     assert (code, out) == (0, "alone/README.md\n")

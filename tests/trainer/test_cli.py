@@ -3,6 +3,7 @@
 import json
 import re
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -86,7 +87,44 @@ def test_dry_run_prints_the_whole_config_and_writes_nothing(tmp_path, url):
     code, said = run([*pretrain_words(url, tmp_path / "run", images=48), "--dry-run"])
     assert code == 0
     assert yaml.safe_load(said)["images"] == 48
+    root = open_dataset(url).root[:12]
+    assert said.splitlines()[-3:] == [
+        f"# data: {url}: 20 groups, 60 images, licence unknown, root {root}",
+        "# length: 48 images in 3 steps of 16: 1.2 epochs of 2 views a group, 1 checkpoints",
+        f"# out: {tmp_path}/run: begins",
+    ]
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_how_far_a_run_is_and_refuses_another(finished, url):
+    words = pretrain_words(url, finished, images=48)
+    assert run([*words, "--dry-run"])[1].endswith(": finished already\n")
+    assert "objective.temperature" in refused([*words, "--set", "objective.temperature=0.3", "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    ("data", "out", "words"),
+    [
+        ("/nonexistent", None, "there is no such folder"),
+        (None, "/proc/here", "/proc"),
+        (None, "/etc", "exists and is no run"),
+    ],
+)
+def test_dry_run_refuses_data_that_cannot_be_read_and_a_folder_that_cannot_be_written(tmp_path, url, data, out, words):
+    said = refused([*pretrain_words(data or url, out or tmp_path / "run", images=48), "--dry-run"])
+    assert words in said
+
+
+def test_dry_run_looks_into_a_bucket(s3_url, finished, url):
+    files, there = fsspec.filesystem("s3", use_listings_cache=False), f"{s3_url}/runs/one"
+    words = [*pretrain_words(url, "out", images=48), "--dry-run"]
+    words[words.index("out")] = there
+    assert run(words)[1].endswith(f"# out: {there}: begins\n")
+    assert not files.exists(there)
+    files.pipe(f"{there}/config.json", (finished / "config.json").read_bytes())
+    files.pipe(f"{there}/checkpoints/ckpt-000000000032/DONE", b"")
+    assert run(words)[1].endswith(f"# out: {there}: goes on from 32 images\n")
+    assert refused([*words, "--set", "objective.temperature=0.3"]).startswith(f"error: {there} ")
 
 
 @pytest.mark.parametrize(

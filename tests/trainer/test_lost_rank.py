@@ -9,13 +9,13 @@ import fsspec
 import pytest
 from accelerate import InitProcessGroupKwargs
 
-from manifests.errors import UserError
+from learning.peers import peers_watched
+from manifests.errors import PeerLostError, UserError
 from tests.trainer.data import make_dataset
 from tests.trainer.killing import Watched, assert_same_state, wait_until
 from tests.trainer.processes import pretrain_words
 from trainer import pretrain
 from trainer.config import RunConfig
-from trainer.distributed import PeerLostError, peers_watched
 from trainer.mirror import Mirror
 
 IMAGES = 192
@@ -72,7 +72,7 @@ def test_the_others_wait_for_a_save_into_a_slow_bucket_for_longer_than_nccl_woul
 
 
 def test_what_is_no_lost_process_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="shapes"), peers_watched():
+    with pytest.raises(RuntimeError, match="shapes"), peers_watched(PeerLostError):
         raise RuntimeError("shapes do not fit; Connection closed by peer")  # one process has no peers
-    with pytest.raises(UserError, match="a mistake"), peers_watched():
+    with pytest.raises(UserError, match="a mistake"), peers_watched(PeerLostError):
         raise UserError("a mistake")

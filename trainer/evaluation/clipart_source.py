@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.evaluation.debian import unpack
+from trainer.evaluation.debian import folder_of
 
 PACKAGES = {
     "openclipart-png": ("1:0.18+dfsg-19", "f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02"),
@@ -92,12 +92,11 @@ def _words(name: str) -> str:
 
 
 def unpack_packages(scratch: Path) -> Path:
-    """Download, check and unpack both packages; return the folder that holds png/ and svg/.
+    """Find both packages, installed or downloaded; return the folder that holds png/ and svg/.
 
     Raises: UserError where apt is missing or a package is not the one that was checked.
     """
-    unpack(PACKAGES, scratch)
-    return scratch / CLIPARTS
+    return folder_of(PACKAGES, CLIPARTS, scratch)
 
 
 def class_of(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Data out of Debian packages of one exact version: downloaded by apt, checked by hash, unpacked without installing."""
+"""Data out of Debian packages of one exact version: installed, or downloaded by apt, checked by hash and unpacked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,26 @@ from manifests.errors import UserError
 
 RUN_S = 1800.0  # to download or unpack one package
 Packages = Mapping[str, tuple[str, str]]  # name -> version, sha256
+
+
+def folder_of(packages: Packages, inside: Path, scratch: Path, *, system: Path = Path("/")) -> Path:
+    """Return a folder of packages: where they are installed in these very versions, else unpacked in `scratch`.
+
+    Raises: as `unpack` does.
+    """
+    if (system / inside).is_dir() and all(_installed(name) == version for name, (version, _) in packages.items()):
+        return system / inside
+    unpack(packages, scratch)
+    return scratch / inside
+
+
+def _installed(name: str) -> str | None:
+    """Return the version of an installed package."""
+    try:
+        command = ["dpkg-query", "--show", "--showformat=${Version}", name]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
 
 
 def unpack(packages: Packages, scratch: Path) -> None:

@@ -24,7 +24,7 @@ from manifests.card import CardFacts
 from manifests.command_line import new_app, run_app
 from manifests.errors import CorruptError, UserError
 from manifests.target import check_folder, local_path
-from trainer.evaluation.debian import unpack
+from trainer.evaluation.debian import folder_of
 
 PACKAGES = {
     "dataset-fashion-mnist": (
@@ -129,14 +129,6 @@ def _written(split: str, images: Path, labels: Path, folder: Path) -> Iterator[d
         yield {"file": file, "label": label, "split": split}
 
 
-def fashion_folder(scratch: Path) -> Path:
-    """Return where Debian's Fashion-MNIST lies: installed, or downloaded and unpacked."""
-    if (Path("/") / FASHION).is_dir():
-        return Path("/") / FASHION
-    unpack(PACKAGES, scratch)
-    return scratch / FASHION
-
-
 app = new_app()
 
 
@@ -152,7 +144,7 @@ def main(
     """Turn idx files into a data set with splits train and test."""
     check_folder(out)
     with tempfile.TemporaryDirectory() as packages, tempfile.TemporaryDirectory() as scratch:
-        folder = source or fashion_folder(Path(packages))
+        folder = source or folder_of(PACKAGES, FASHION, Path(packages))
         licence = None if source else "MIT"
         names = label_names.split(",")
         typer.echo(build(out, folder, Path(scratch), name=name, label_names=names, licence=licence))

@@ -23,7 +23,7 @@ from manifests.card import CardFacts
 from manifests.command_line import new_app, run_app
 from manifests.target import check_folder, local_path
 from trainer.evaluation.clipart_source import render
-from trainer.evaluation.debian import unpack
+from trainer.evaluation.debian import folder_of
 from trainer.evaluation.duplicates import components
 from trainer.evaluation.partition import deal
 from trainer.evaluation.sets import SPLITS
@@ -111,10 +111,9 @@ def main(
 ) -> None:
     """Take the stamps, group look-alikes, and write the data set."""
     check_folder(out)
-    with tempfile.TemporaryDirectory() as scratch:
-        if source is None:
-            unpack(PACKAGES, Path(scratch))
-        typer.echo(build(out, source or Path(scratch) / STAMPS, Path(scratch) / "set"))
+    with tempfile.TemporaryDirectory() as packages, tempfile.TemporaryDirectory() as scratch:
+        folder = source or folder_of(PACKAGES, STAMPS, Path(packages))
+        typer.echo(build(out, folder, Path(scratch) / "set"))
 
 
 if __name__ == "__main__":

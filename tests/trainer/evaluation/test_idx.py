@@ -12,7 +12,8 @@ from PIL import Image
 
 from manifests.dataset import open_dataset
 from manifests.errors import CorruptError, UserError
-from trainer.evaluation.idx import FASHION_LABELS, build, fashion_folder, pairs, plain_png, read_idx
+from trainer.evaluation.debian import folder_of
+from trainer.evaluation.idx import FASHION, FASHION_LABELS, PACKAGES, build, pairs, plain_png, read_idx
 from trainer.evaluation.lists import FOLDER, PERCENTS, file_name, labelled_few, share_of_classes
 from trainer.evaluation.task import open_task
 
@@ -92,7 +93,7 @@ def test_images_without_labels_and_folders_without_images_are_named(tmp_path: Pa
 @pytest.mark.slow
 def test_debians_fashion_mnist_is_whole_with_ten_equal_classes(tmp_path: Path) -> None:
     (tmp_path / "packages").mkdir()
-    source, names = fashion_folder(tmp_path / "packages"), FASHION_LABELS.split(",")
+    source, names = folder_of(PACKAGES, FASHION, tmp_path / "packages"), FASHION_LABELS.split(",")
     build(tmp_path / "set", source, tmp_path / "scratch", name="fashion-mnist", label_names=names, licence="MIT")
     task = open_task(str(tmp_path / "set"), "test")
     pool = task.pool

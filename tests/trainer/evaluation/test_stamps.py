@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from manifests.verify import verify
-from trainer.evaluation.debian import unpack
+from trainer.evaluation.debian import folder_of
 from trainer.evaluation.stamps import LABEL_NAMES, PACKAGES, STAMPS, build, caption
 from trainer.evaluation.task import open_task
 
@@ -45,8 +45,7 @@ def test_a_picture_without_text_has_no_caption(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_debians_stamps_are_whole_and_every_subject_is_on_both_sides(tmp_path: Path) -> None:
-    unpack(PACKAGES, tmp_path)
-    build(tmp_path / "set", tmp_path / STAMPS, tmp_path / "scratch")
+    build(tmp_path / "set", folder_of(PACKAGES, STAMPS, tmp_path), tmp_path / "scratch")
     assert verify(str(tmp_path / "set"), deep=True).problems == []
     pool = open_task(str(tmp_path / "set"), "dev").pool
     assert 680 < len(pool) <= 713
