@@ -20,7 +20,7 @@ from manifests.errors import StoreError, UserError
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
-WITH_ERRORS = ("manifests.errors", "factory.job")
+WITH_ERRORS = ("manifests.errors", "factory.job", "factory.watchdog")
 DONE, FAULT = 0, 1
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainer.data import make_dataset
+
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "docker" / "slurm"
 REQUEUED = "scontrol requeue 7"
@@ -30,9 +32,10 @@ def submit(script: str, folder: Path, commands: dict[str, int], **variables: str
     return done.returncode, calls.read_text().splitlines()
 
 
-def trained(folder: Path, config: str = "stablerep", **variables: str) -> tuple[int, list[str]]:
+def trained(folder: Path, config: str = "stablerep", data: str = "", **variables: str) -> tuple[int, list[str]]:
     codes = {"scontrol": 0, "srun": 1}  # as torchrun always ends
-    return submit("train.sbatch", folder, codes, CONFIG=config, DATA="data", OUT="run", **variables)
+    data = data or str(make_dataset(folder / "data", groups=80, views=6))
+    return submit("train.sbatch", folder, codes, CONFIG=config, DATA=data, OUT="run", **variables)
 
 
 def rendered(folder: Path, code: int, **variables: str) -> tuple[int, list[str]]:
@@ -55,6 +58,12 @@ def test_a_training_that_fails_again_and_again_is_let_be(tmp_path: Path) -> None
 
 def test_a_mistake_in_a_config_ends_the_training_before_any_node_works(tmp_path: Path) -> None:
     code, calls = trained(tmp_path, config="stablereq")
+    assert code == 2
+    assert calls == ["scontrol show hostnames node"]
+
+
+def test_data_that_are_not_there_end_the_training_before_any_node_works(tmp_path: Path) -> None:
+    code, calls = trained(tmp_path, data=str(tmp_path / "nowhere"))
     assert code == 2
     assert calls == ["scontrol show hostnames node"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from manifests.errors import UserError
 
+QUERY_S = 60.0
 RUN_S = 1800.0  # to download or unpack one package
 Packages = Mapping[str, tuple[str, str]]  # name -> version, sha256
 
@@ -28,8 +29,8 @@ def _installed(name: str) -> str | None:
     """Return the version of an installed package."""
     try:
         command = ["dpkg-query", "--show", "--showformat=${Version}", name]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    except (FileNotFoundError, subprocess.CalledProcessError):
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=QUERY_S).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
 
 
