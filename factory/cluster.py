@@ -33,8 +33,6 @@ def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
 
     if ray.is_initialized():
         return lambda: None
-    if address:
-        _check_reachable(address)
     folder = tempfile.TemporaryDirectory(prefix="vm-", ignore_cleanup_errors=True)
 
     def stop() -> None:
@@ -54,8 +52,11 @@ def start_ray(address: str | None, cpus: int) -> Callable[[], None]:
     return stop
 
 
-def _check_reachable(address: str) -> None:
-    """Knock before Ray does, which goes on knocking for minutes."""
+def check_reachable(address: str) -> None:
+    """Knock before Ray does, which goes on knocking for minutes.
+
+    Raises: UserError for what is no address, and where nobody answers.
+    """
     if address == "auto":
         return
     host, colon, port = address.rpartition(":")

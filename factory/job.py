@@ -14,6 +14,7 @@ from typing import Any
 
 from factory import numerics
 from factory.breaker import is_tripped, quarantined_fraction
+from factory.cluster import check_reachable
 from factory.crew import DEPTH, Crew, InlineCrew, RayCrew
 from factory.encode import extension
 from factory.events import Event, Failed, Finished, Lost, Ready
@@ -99,6 +100,8 @@ def begin(recipe: Recipe, out: str, options: Options) -> Job:
     Raises: UserError before anything is written, where the recipe is at fault.
     """
     check_url(out)
+    if options.address and not options.inline:
+        check_reachable(options.address)
     out = out if "://" in out else str(Path(out).absolute())  # workers may stand elsewhere
     folder = existing(out)
     stream = resolve(recipe, folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -14,9 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from factory.__main__ import app
-from factory.cluster import start_ray
 from manifests import open_dataset
-from manifests.errors import UserError
 from tests.factory import recipes
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -83,9 +80,13 @@ def test_a_read_only_target_is_one_line(tmp_path: Path) -> None:
         ("ray://head:10001", "from elsewhere let `ray job submit"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_told_at_once(address: str, expected: str) -> None:
-    with pytest.raises(UserError, match=re.escape(expected)):
-        start_ray(address, cpus=1)
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_written(
+    tmp_path: Path, address: str, expected: str
+) -> None:
+    recipe = recipes.write(tmp_path / "recipe.yaml")
+    told = refused(factory("render", str(recipe), str(tmp_path / "out"), "--address", address))
+    assert expected in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:
