@@ -100,7 +100,7 @@ class Run:
         try:
             newest = max(part.number for part in parts if part.is_begun)
             if newest == 0 and checkpoint.load_newest(parts[0].folder / "checkpoints") is None:
-                self._start()
+                self._start(parts[0])
             for part in parts[newest:]:
                 self._enter(part, parts[part.number - 1])
                 images_seen = self._train_part(part)
@@ -113,7 +113,7 @@ class Run:
             self._write_best(images_seen)
         wait_for_all()
 
-    def _start(self) -> None:
+    def _start(self, part: Phase) -> None:
         """Begin with another folder's players; what they draw is measured, so that only what is better replaces it."""
         found = open_start(self.config, self.training.class_names)
         if found is None:
@@ -123,7 +123,7 @@ class Run:
             self._measure(0)
             self._write_best(0)
             if self.config.bank:
-                checkpoint.save(self.out / "training" / "best", self.learner.state(), images_seen=0, keep_last=1)
+                phases.keep_best(part, self.out / "training" / "quality.jsonl", self.learner, 0)
         wait_for_all()
 
     def _enter(self, part: Phase, before: Phase) -> None:

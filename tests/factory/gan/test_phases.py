@@ -156,6 +156,15 @@ def test_a_part_that_only_makes_things_worse_is_not_gone_on_from(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_start_that_nothing_betters_is_what_critics_come_in_to(
+    shapes: Path, models: list[str], straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse = iter(range(99))
+    monkeypatch.setattr(quality.Yardstick, "measure", lambda *_: {quality.MEASURE: float(next(worse))})
+    tiny.run(shapes, tmp_path / "gan", start=straight, **settings(models)).go()
+    assert record(tmp_path / "gan", 1)["best_images"] == record(tmp_path / "gan", 2)["best_images"] == 0
+
+
 def test_critics_are_reported_and_their_p_moves(straight: Path) -> None:
     lines = (straight / "training/phase-2/metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from factory.gan import quality
+from factory.gan import phases, quality
 from factory.gan.config import load_config
 from factory.gan.start import open_start
 from manifests.errors import ConflictError, UserError
@@ -32,7 +32,7 @@ def plain(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_begins_with_both_players_and_the_average_of_the_folder(shapes: Path, plain: Path, tmp_path: Path) -> None:
     run = tiny.run(shapes, tmp_path / "gan", start=plain)
     run._pin()
-    run._start()
+    run._start(phases.phases(run.config, run.out / "training")[0])
     nets = {"generator": run.learner.average.module, "training/G": run.learner.generator}
     nets["training/D"] = run.learner.discriminator
     for file, net in nets.items():
